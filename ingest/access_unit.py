@@ -1,8 +1,8 @@
 """The one currency of livestream ingest: timestamped, encoded access units, whatever protocol they came by.
 
 Every ingest protocol (RTMP now) turns its wire format into a `StreamInfo` followed by `AccessUnit` objects. Timestamps are already
-unwrapped to plain integers that only grow over days, and have one timescale, so that nobody downstream knows about 24-bit, 32-bit or
-33-bit wraps.
+unwrapped to plain integers that only grow over days, and have one timescale, so that nobody downstream knows about
+24-bit, 32-bit or 33-bit wraps.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class StreamSink(Protocol):
         """One access unit, in decoding order."""
 
     def on_end(self, reason: Literal["finished", "dropped", "refused", "shutdown"]) -> None:
-        """``finished``: the publisher said goodbye. ``dropped``: the connection broke; a new publication may continue the stream."""
+        """``finished``: the publisher said goodbye. ``dropped``: the connection broke, so a new one may continue the stream."""
 
 
 AuthorizePublish = Callable[[str, str], None]

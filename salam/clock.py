@@ -1,7 +1,7 @@
 """Where time comes from: the machine's clock, or a simulated one that tests move by hand.
 
-Sans-IO code never reads a clock; it is handed ``now`` in monotonic seconds. Only the I/O layer holds a `Clock`. Wall time exists for
-NTP timestamps, token expiry and stored records, and is never used to measure an interval.
+Sans-IO code never reads a clock; it is handed ``now`` in monotonic seconds. Only the I/O layer holds a `Clock`. Wall time exists
+for NTP timestamps, token expiry and stored records, and is never used to measure an interval.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ LOG_FORMATS = ("human", "json")
 _LEVELS = ("debug", "info", "warning", "error")
 
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
-# At least two colons with hex groups around them: narrow enough to leave clock times ("12:30:05") alone, because those have no group
-# of hex letters and no "::".
+# At least two colons with hex groups around them: narrow enough to leave clock times ("12:30:05") alone, because those have no
+# group of hex letters and no "::".
 _IPV6 = re.compile(r"(?<![\w:])(?=[0-9a-fA-F:]*::|(?:[0-9a-fA-F]{1,4}:){7})[0-9a-fA-F:]+(?:%\w+)?(?![\w:])")
 _JWT = re.compile(r"\beyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]*")
 _NAMED_SECRET = re.compile(
@@ -36,8 +36,8 @@ _HARMLESS = frozenset({"127.0.0.1", "0.0.0.0", "::1", "::"})
 class Redactor:
     """Replaces tokens, named secrets and peer addresses in a text.
 
-    ``show_addresses`` keeps addresses, for an operator who debugs a network. ``secrets`` are literal values (the signing secret) that
-    must never appear, whatever the text around them.
+    ``show_addresses`` keeps addresses, for an operator who debugs a network. ``secrets`` are literal values (the signing secret)
+    that must never appear, whatever the text around them.
     """
 
     def __init__(self, *, show_addresses: bool = False, secrets: tuple[str, ...] = ()) -> None:

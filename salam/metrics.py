@@ -39,15 +39,11 @@ class Metrics:
             raise TypeError(f"metric {name} exists with another type")
         return metric
 
-    def histogram(
-        self, name: str, help_text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()
-    ) -> Histogram:
+    def histogram(self, name: str, help_text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()) -> Histogram:
         """Return the histogram ``name`` with upper bounds ``buckets``, made on first use."""
         metric = self._known.get(name)
         if metric is None:
-            metric = self._known[name] = Histogram(
-                name, help_text, labels, buckets=buckets, registry=self.registry
-            )
+            metric = self._known[name] = Histogram(name, help_text, labels, buckets=buckets, registry=self.registry)
         if not isinstance(metric, Histogram):
             raise TypeError(f"metric {name} exists with another type")
         return metric

@@ -31,8 +31,8 @@ FailureHandler = Callable[[str, BaseException], None]
 class TaskOwner:
     """Spawns tasks, keeps them, and reports the failure of any of them.
 
-    ``name`` appears in logs and task names. ``on_failure`` is called with the task's name and its exception; without one the failure
-    is logged with its traceback. Failures are counted in `failures` either way and never end the owner.
+    ``name`` appears in logs and task names. ``on_failure`` is called with the task's name and its exception; without one the
+    failure is logged with its traceback. Failures are counted in `failures` either way and never end the owner.
     """
 
     def __init__(self, name: str, *, on_failure: FailureHandler | None = None) -> None:

@@ -1,7 +1,8 @@
 """What signaling asks of a media server, and what it is told back.
 
 Signaling knows rooms and people, not packets. The composition root hands it a `CallMedia`; rooms without media (chat only) use
-`NoMedia`. The two directions are kept apart: signaling calls the methods of `CallMedia`, and the media side calls a `MediaListener`.
+`NoMedia`. The two directions are kept apart: signaling calls the methods of `CallMedia`, and the media side calls a
+`MediaListener`.
 """
 
 from __future__ import annotations

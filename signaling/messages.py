@@ -5,8 +5,8 @@ one object with its type in ``t``. A request carries ``id``, a number that the c
 Everything else that the server sends is an event and may come at any time. Unknown fields are ignored, unknown types are answered
 with an `Error`, so that a newer client can talk to an older server.
 
-Two peer connections per participant: the client offers on ``publish`` and the server answers; the server offers on ``subscribe`` and
-the client answers. Each side therefore always knows who renegotiates, and glare cannot happen.
+Two peer connections per participant: the client offers on ``publish`` and the server answers; the server offers on ``subscribe``
+and the client answers. Each side therefore always knows who renegotiates, and glare cannot happen.
 """
 
 from __future__ import annotations
@@ -145,7 +145,10 @@ class Leave(_Message, tag="leave"):
 
 
 class PublishOffer(_Message, tag="publish_offer"):
-    """The client's whole offer on the publish connection; answered by `PublishAnswer`. An ICE restart is an offer with new credentials."""
+    """The client's whole offer on the publish connection; answered by `PublishAnswer`.
+
+    An ICE restart is an offer with new credentials.
+    """
 
     id: int
     sdp: Sdp

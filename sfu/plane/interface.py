@@ -1,7 +1,7 @@
 """The media plane's one interface: what policy tells the plane, and what the plane tells back.
 
-The plane is the mechanism: everything that happens to each packet. It is sans-IO. Packets go in with `MediaPlane.receive`, time goes
-in as ``now`` (monotonic seconds), and datagrams, control packets and events are taken out:
+The plane is the mechanism: everything that happens to each packet. It is sans-IO. Packets go in with `MediaPlane.receive`, time
+goes in as ``now`` (monotonic seconds), and datagrams, control packets and events are taken out:
 
 1. Call one mutating method (a command, `receive`, or `handle_timer`).
 2. Then drain `take_datagrams`, `take_control` and `take_events`, in that order.
@@ -12,8 +12,8 @@ bandwidth. It only ever talks to the plane through this interface, so a second i
 recorded trace of calls must come out of both byte for byte the same. For that the plane reads no clock and no random source: every
 initial sequence number, SSRC and timestamp offset is part of a config.
 
-A *path* is where a datagram came from or goes to: any hashable value that the I/O layer understands (a UDP address, or the object of
-a TCP connection). The plane compares paths and never looks inside.
+A *path* is where a datagram came from or goes to: any hashable value that the I/O layer understands (a UDP address, or the object
+of a TCP connection). The plane compares paths and never looks inside.
 """
 
 from __future__ import annotations
@@ -128,7 +128,10 @@ class Timer(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class LayerSummary:
-    """What one layer of a producer did since the last summary; sent about twice a second while it has packets, and once when it stops."""
+    """What one layer of a producer did since the last summary.
+
+    Sent about twice a second while it has packets, and once when it stops.
+    """
 
     producer_id: int
     spatial: int
@@ -207,15 +210,7 @@ class EstimatedBitrate:
     bitrate_bps: int
 
 
-PlaneEvent = (
-    LayerSummary
-    | AudioSummary
-    | ConsumerLayer
-    | ReceiverSummary
-    | PublisherRtt
-    | TransportFeedback
-    | EstimatedBitrate
-)
+PlaneEvent = LayerSummary | AudioSummary | ConsumerLayer | ReceiverSummary | PublisherRtt | TransportFeedback | EstimatedBitrate
 
 
 # ------------------------------------------------------------------------------------------------- statistics
@@ -276,8 +271,8 @@ class PlaneStats:
 class MediaPlane(Protocol):
     """A media plane; see the module's docstring for the order of calls.
 
-    Commands raise `salam.NotFoundError` for an unknown id, `salam.ConflictError` for an id in use, and otherwise nothing. Nothing that
-    a peer sends makes a method raise: bad input is counted in `PlaneStats.drops`.
+    Commands raise `salam.NotFoundError` for an unknown id, `salam.ConflictError` for an id in use, and otherwise nothing.
+    Nothing that a peer sends makes a method raise: bad input is counted in `PlaneStats.drops`.
     """
 
     def add_transport(self, transport_id: int) -> None:
