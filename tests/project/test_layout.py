@@ -104,12 +104,14 @@ def test_only_io_files_do_io() -> None:
         if path.name in IO_FILES or name.split("/")[0] in IO_PACKAGES or name in IO_EXCEPTIONS:
             continue
         tree = ast.parse(path.read_text())
-        for line, module in imported_modules(tree):
-            if module.split(".")[0] in IO_MODULES:
-                wrong.append(f"{name}:{line} imports {module}")
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in IO_CALLS:
-                wrong.append(f"{name}:{node.lineno} calls {node.func.attr}")
+        wrong += [
+            f"{name}:{line} imports {module}" for line, module in imported_modules(tree) if module.split(".")[0] in IO_MODULES
+        ]
+        wrong += [
+            f"{name}:{node.lineno} calls {node.func.attr}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in IO_CALLS
+        ]
     assert not wrong, "\n".join(wrong)
 
 

@@ -1,0 +1,76 @@
+# Two commands are all a newcomer needs: `make run` and `make test`. Each does all of its own set-up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := salam turn_client sfu ingest transcode signaling bench salam_server web/__init__.py tests examples fuzz setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint format fuzz bench vendor lock screenshots clean
+
+help:
+	@echo "make run          set up what is needed and play the demo in this terminal (Ctrl-C stops it)"
+	@echo "make test         set up what is needed, system programs included, and run every check and test"
+	@echo "make lint         style and types alone"
+	@echo "make fuzz         throw mutated input at every parser, SECONDS (60) for each"
+	@echo "make bench        measure the media plane's cost per packet"
+	@echo "make screenshots  make the pictures in docs/ again"
+	@echo "make lock         resolve the dependencies again into requirements/"
+	@echo "make clean        remove everything that make has made"
+
+run: $(VENV)/.run vendor
+	@$(BIN)/salam demo
+
+demo: run
+
+test: $(VENV)/.test
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CODE)
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+SECONDS ?= 60
+fuzz: $(VENV)/.test
+	$(BIN)/python -m fuzz --seconds $(SECONDS)
+
+bench: $(VENV)/.run
+	$(BIN)/python -m sfu.plane.measure
+
+screenshots: $(VENV)/.test
+	SALAM_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/end_to_end/test_screenshots.py
+
+# hls.js for the watch page. Without npm the page uses the browser's own HLS, so its absence is no error.
+vendor:
+	@if [ -f web/vendor/hls.mjs ]; then :; \
+	elif command -v npm >/dev/null 2>&1; then \
+		echo "salam: installing hls.js from npm into web/vendor/"; \
+		npm ci --prefix web --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error \
+			&& npm run --prefix web --silent vendor \
+			|| echo "salam: hls.js could not be had; the watch page uses the browser's own HLS"; \
+	else echo "salam: npm is not here; the watch page uses the browser's own HLS"; fi
+
+lock: $(VENV)/.test
+	$(BIN)/python scripts/lock.py
+
+clean:
+	rm -rf $(VENV) web/node_modules web/vendor build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .salam
+
+$(VENV)/.run: requirements/run.txt pyproject.toml setup.py
+	@sh scripts/venv.sh $(PYTHON) $(VENV) run
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt pyproject.toml setup.py scripts/test-programs.sh web/package-lock.json
+	@sh scripts/test-programs.sh
+	@sh scripts/venv.sh $(PYTHON) $(VENV) test
+	@if command -v npm >/dev/null 2>&1; then \
+		echo "salam: installing hls.js and TypeScript from npm into web/node_modules/"; \
+		npm ci --prefix web --ignore-scripts --no-audit --no-fund --loglevel=error && npm run --prefix web --silent vendor; \
+	fi
+	@touch $(VENV)/.run $@

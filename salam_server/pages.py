@@ -1,0 +1,103 @@
+"""Serves the web client: the pages, their modules, and the headers that keep them safe."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web as http
+
+import web
+
+__all__ = ["page_routes", "security_headers"]
+
+_PAGES = {"/": "index.html", "/room/{name}": "room.html", "/watch/{stream}": "watch.html"}
+_FOLDERS = ("pages", "sdk", "ui", "style", "assets", "vendor")
+
+# The pages run no inline script and ask nobody else for anything. `blob:` media is what Media Source playback is made of.
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob: mediastream:",
+        "connect-src 'self' ws: wss:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+        "require-trusted-types-for 'script'",
+    )
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Permissions-Policy": "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), fullscreen=(self)",
+    # Modules are small and change with the server: always ask, answer 304 when nothing changed.
+    "Cache-Control": "no-cache",
+}
+
+_CONTENT_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".mjs": "text/javascript",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+}
+
+Handler = Callable[[http.Request], Awaitable[http.StreamResponse]]
+
+
+def security_headers() -> dict[str, str]:
+    """Return the headers that go with every page and module."""
+    return dict(_HEADERS)
+
+
+def page_routes() -> list[http.RouteDef]:
+    """Return the routes of the pages and of everything they load."""
+    routes = [http.get(path, _page(web.FILES / "pages" / name)) for path, name in _PAGES.items()]
+    routes.append(http.get("/web/{folder}/{path:.+}", _module))
+    routes.append(http.get("/favicon.ico", _favicon))
+    return routes
+
+
+def _page(path: Path) -> Handler:
+    async def serve(request: http.Request) -> http.StreamResponse:
+        return _file(path)
+
+    return serve
+
+
+async def _module(request: http.Request) -> http.StreamResponse:
+    folder, name = request.match_info["folder"], request.match_info["path"]
+    base = web.FILES / folder
+    if folder not in _FOLDERS:
+        raise http.HTTPNotFound(text="no such file")
+    try:
+        path = (base / name).resolve()
+        inside = path.is_relative_to(base.resolve()) and path.is_file()
+    except (OSError, ValueError):
+        # A name with a NUL byte, or one too long for the file system.
+        inside = False
+    if not inside or path.suffix not in _CONTENT_TYPES:
+        raise http.HTTPNotFound(text="no such file")
+    return _file(path)
+
+
+async def _favicon(request: http.Request) -> http.StreamResponse:
+    path = web.FILES / "assets" / "icon.svg"
+    return _file(path) if path.is_file() else http.Response(status=204)
+
+
+def _file(path: Path) -> http.FileResponse:
+    content_type = _CONTENT_TYPES[path.suffix]
+    if content_type.startswith("text/"):
+        content_type += "; charset=utf-8"
+    return http.FileResponse(path, headers={**_HEADERS, "Content-Type": content_type})

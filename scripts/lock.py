@@ -1,0 +1,25 @@
+"""Resolve the dependencies of pyproject.toml into requirements/*.txt, with hashes, for every supported Python at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header"]
+# The files must be the same wherever they are made, and name no place to download from.
+SILENT = ["--no-emit-index-url", "--no-emit-find-links", "--quiet"]
+
+
+def main() -> None:
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "uv"], check=True)
+    uv = Path(sys.executable).parent / "uv"
+    for name, extras in (("run", []), ("test", ["--extra", "test"])):
+        sources = ["requirements/build.in", "pyproject.toml"]
+        command = [str(uv), "pip", "compile", *OPTIONS, *SILENT, *extras, *sources, "-o", f"requirements/{name}.txt", "--upgrade"]
+        subprocess.run(command, cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    main()

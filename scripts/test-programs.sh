@@ -1,0 +1,31 @@
+#!/bin/sh
+# The real peers that the tests talk to, from the system's package manager when that is allowed.
+set -eu
+
+packages="chromium ffmpeg fonts-dejavu-core fonts-noto-core gstreamer1.0-libav gstreamer1.0-plugins-bad \
+gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-tools"
+# Distributions of Node.js bring npm along or not, so each is asked for only when its command is missing.
+command -v node >/dev/null 2>&1 || packages="$packages nodejs"
+command -v npm >/dev/null 2>&1 || packages="$packages npm"
+# What pip needs where Python comes from the system.
+if ! python3 -c 'import ensurepip' >/dev/null 2>&1; then packages="$packages python3-venv"; fi
+
+if ! command -v dpkg-query >/dev/null 2>&1; then
+    echo "salam: no Debian package manager here; tests whose programs are missing are skipped (CI fails instead)"
+    exit 0
+fi
+missing=""
+for name in $packages; do
+    dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing="$missing $name"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" = 0 ]; then as_root=""
+elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then as_root="sudo"
+else
+    echo "salam: not allowed to install system packages; tests that need them are skipped:$missing"
+    exit 0
+fi
+echo "salam: installing system packages:$missing"
+$as_root apt-get update -qq
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
