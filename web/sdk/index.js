@@ -1,0 +1,10 @@
+/** The client side of Salam for other products: signaling, calls and livestreams, without any user interface. */
+export { Backoff } from "./backoff.js";
+export { Call } from "./call.js";
+export { LevelMeter, deviceProblem, listDevices, openDevice, openScreen } from "./devices.js";
+export { Emitter } from "./emitter.js";
+export { SIMULCAST, shownHeight } from "./layers.js";
+export { Player } from "./player.js";
+export { SalamError, Signaling, socketUrl } from "./signaling.js";
+export { linkQuality } from "./stats.js";
+export { Watch } from "./watch.js";

@@ -1,0 +1,45 @@
+/**
+ * The `salam.v1.json` messages as types; the server's schema is the source.
+ *
+ * @typedef {"audio" | "video"} Kind
+ * @typedef {"microphone" | "camera" | "screen" | "screen_audio"} Source
+ * @typedef {"offline" | "starting" | "live" | "interrupted" | "ended"} StreamState
+ * @typedef {"good" | "uplink_loss" | "downlink_loss" | "high_rtt" | "low_bitrate" | "lost"} QualityReason
+ *
+ * @typedef {{mid: string, source: Source, muted?: boolean}} PublishedTrack
+ * @typedef {{track_id: string, kind: Kind, source: Source, muted?: boolean, muted_by_moderator?: boolean, layers?: string[]}} TrackInfo
+ * @typedef {{participant_id: string, name: string, hand_raised?: boolean, moderator?: boolean, connected?: boolean, tracks?: TrackInfo[]}} ParticipantInfo
+ * @typedef {{mid: string, participant_id: string, track_id: string, kind: Kind, source: Source}} SubscribedTrack
+ * @typedef {{chat_id: string, participant_id: string, name: string, text: string, sent_at: number}} ChatLine
+ * @typedef {{participant_id: string, level_dbov: number}} SpeakerLevel
+ * @typedef {{participant_id: string, score: number, reason?: QualityReason, rtt_ms?: number, loss_percent?: number}} QualityReport
+ * @typedef {{urls: string[], username?: string, credential?: string}} IceServer
+ *
+ * @typedef {{t: "welcome", re: number, session_id: string, resume: string, resumed?: boolean, server?: string, heartbeat_s?: number,
+ *   resume_grace_s?: number, ice_servers?: IceServer[]}} Welcome
+ * @typedef {{t: "joined", re: number, room: string, participant_id: string, moderator?: boolean, can_publish?: boolean,
+ *   participants?: ParticipantInfo[], chat?: ChatLine[]}} Joined
+ * @typedef {{t: "publish_answer", re: number, sdp: string, track_ids: Record<string, string>}} PublishAnswer
+ * @typedef {{t: "watching", re: number, stream: string, state: StreamState, viewers?: number, chat?: ChatLine[]}} Watching
+ * @typedef {{t: "error", re: number, code: string, message: string, retryable?: boolean}} ErrorReply
+ *
+ * @typedef {{t: "subscribe_offer", revision: number, sdp: string, tracks?: SubscribedTrack[]}} SubscribeOffer
+ * @typedef {{t: "stream_changed", stream: string, state: StreamState, viewers?: number}} StreamChanged
+ *
+ * @typedef {object} ServerEvents  event name to message
+ * @property {{participant: ParticipantInfo}} participant_joined
+ * @property {{participant_id: string, reason?: "left" | "lost" | "removed" | "closed"}} participant_left
+ * @property {{participant: ParticipantInfo}} participant_updated
+ * @property {SubscribeOffer} subscribe_offer
+ * @property {{track_id: string, rid?: string}} layer_changed
+ * @property {{speakers?: SpeakerLevel[]}} speakers
+ * @property {{reports?: QualityReport[]}} quality
+ * @property {{track_id: string, by?: string}} mute_requested
+ * @property {{line: ChatLine, stream?: string}} chat_line
+ * @property {StreamChanged} stream_changed
+ * @property {{stream: string, emoji: string}} reaction
+ * @property {{reason: "moderator" | "replaced" | "room_closed"}} removed
+ * @property {{retry_after_s: number}} drain
+ */
+
+export {};

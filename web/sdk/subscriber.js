@@ -1,0 +1,109 @@
+import { Emitter } from "./emitter.js";
+import { Recovery } from "./recovery.js";
+
+/** @import { Signaling } from "./signaling.js" */
+/** @import { SubscribedTrack, SubscribeOffer } from "./messages.js" */
+/** @typedef {SubscribedTrack & {media: MediaStreamTrack}} RemoteTrack */
+/** @typedef {{track: RemoteTrack, ended: RemoteTrack}} SubscriberEvents */
+
+/**
+ * The connection on which everybody else's tracks come in: the server offers, the client answers. Only the newest offer counts.
+ *
+ * @extends {Emitter<SubscriberEvents>}
+ */
+export class Subscriber extends Emitter {
+  /** @type {Map<string, RemoteTrack>} */ tracks = new Map();
+  /** @type {SubscribeOffer | null} */ #waiting = null;
+  #busy = false;
+  #revision = -1;
+  #signaling;
+  #iceServers;
+  #closed = false;
+
+  /** @param {{signaling: Signaling, iceServers?: RTCIceServer[]}} options */
+  constructor({ signaling, iceServers = [] }) {
+    super();
+    this.#signaling = signaling;
+    this.#iceServers = iceServers;
+    this.pc = this.#connection();
+  }
+
+  /** @param {SubscribeOffer} offer */
+  async accept(offer) {
+    if (!this.#waiting || offer.revision >= this.#waiting.revision) this.#waiting = offer;
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      while (this.#waiting && !this.#closed) {
+        const next = this.#waiting;
+        this.#waiting = null;
+        if (next.revision >= this.#revision) await this.#answer(next);
+      }
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** Asks the server for an offer with new ICE credentials. */
+  restart() {
+    this.#signaling.request("restart_ice").catch(() => {});
+  }
+
+  networkChanged() {
+    this.recovery.now();
+  }
+
+  close() {
+    this.#closed = true;
+    this.recovery.stop();
+    this.pc.close();
+    for (const track of [...this.tracks.values()]) this.#end(track);
+  }
+
+  #connection() {
+    const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: this.#iceServers });
+    this.recovery = new Recovery(pc, () => this.restart());
+    return pc;
+  }
+
+  /** @param {SubscribeOffer} offer */
+  async #answer(offer) {
+    try {
+      await this.pc.setRemoteDescription({ type: "offer", sdp: offer.sdp });
+    } catch {
+      // The server lost the old connection (it was restarted, say) and describes a new one.
+      this.recovery.stop();
+      this.pc.close();
+      for (const track of [...this.tracks.values()]) this.#end(track);
+      this.pc = this.#connection();
+      await this.pc.setRemoteDescription({ type: "offer", sdp: offer.sdp });
+    }
+    await this.pc.setLocalDescription(await this.pc.createAnswer());
+    this.#revision = offer.revision;
+    const answered = this.#signaling.request("subscribe_answer", { revision: offer.revision, sdp: this.pc.localDescription?.sdp });
+    this.#match(offer.tracks ?? []);
+    // A lost answer is offered again by the server.
+    await answered.catch(() => {});
+  }
+
+  /** @param {SubscribedTrack[]} offered */
+  #match(offered) {
+    const current = new Map(offered.map((track) => [track.track_id, track]));
+    for (const track of [...this.tracks.values()]) {
+      if (current.get(track.track_id)?.mid !== track.mid) this.#end(track);
+    }
+    for (const transceiver of this.pc.getTransceivers()) {
+      const info = offered.find((track) => track.mid === transceiver.mid);
+      if (!info || this.tracks.has(info.track_id)) continue;
+      const track = { ...info, media: transceiver.receiver.track };
+      this.tracks.set(info.track_id, track);
+      this.emit("track", track);
+    }
+  }
+
+  /** @param {RemoteTrack} track */
+  #end(track) {
+    this.tracks.delete(track.track_id);
+    this.emit("ended", track);
+  }
+}
