@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jwt
 import pytest
+
 from tests.support.engine import free_port
 
 pytestmark = pytest.mark.timeout(180)
