@@ -199,6 +199,7 @@ export class Call extends Emitter {
     const server = this.#signaling;
     this.#off = [
       server.on("participant_joined", ({ participant }) => {
+        if (participant.participant_id === this.participantId) return;
         this.participants.set(participant.participant_id, participant);
         this.emit("participant_joined", participant);
       }),
@@ -293,8 +294,8 @@ export class Call extends Emitter {
     for (const id of [...this.participants.keys()]) if (!others.has(id)) this.#remove(id, "left");
     this.participants = others;
     this.#connect();
-    this.emit("joined", joined);
     for (const line of joined.chat ?? []) this.#line(line);
+    this.emit("joined", joined);
     if (this.handRaised) this.raiseHand(true).catch(() => {});
     void this.#publishAll();
   }
@@ -311,6 +312,7 @@ export class Call extends Emitter {
       this.layers.delete(track.track_id);
       this.emit("track_ended", track);
     });
+    subscriber.on("connection", (pc) => pc.addEventListener("iceconnectionstatechange", () => this.#mediaState()));
     publisher.pc.addEventListener("iceconnectionstatechange", () => this.#mediaState());
     subscriber.pc.addEventListener("iceconnectionstatechange", () => this.#mediaState());
     this.publisher = publisher;

@@ -147,9 +147,7 @@ export class Player extends Emitter {
     const token = this.#token;
     const hls = new Hls({
       lowLatencyMode: true,
-      // In target durations, so that streams with short parts stay close to their edge and others get what they need.
-      liveSyncDurationCount: 3,
-      liveMaxLatencyDurationCount: 10,
+      // How far from the edge to play is the playlist's to say (PART-HOLD-BACK), so no count is set here.
       maxLiveSyncPlaybackRate: 1.1,
       // Pages with Trusted Types refuse worker URLs made from strings.
       enableWorker: !("trustedTypes" in globalThis),

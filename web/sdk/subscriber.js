@@ -4,7 +4,7 @@ import { Recovery } from "./recovery.js";
 /** @import { Signaling } from "./signaling.js" */
 /** @import { SubscribedTrack, SubscribeOffer } from "./messages.js" */
 /** @typedef {SubscribedTrack & {media: MediaStreamTrack}} RemoteTrack */
-/** @typedef {{track: RemoteTrack, ended: RemoteTrack}} SubscriberEvents */
+/** @typedef {{track: RemoteTrack, ended: RemoteTrack, connection: RTCPeerConnection}} SubscriberEvents */
 
 /**
  * The connection on which everybody else's tracks come in: the server offers, the client answers. Only the newest offer counts.
@@ -26,6 +26,7 @@ export class Subscriber extends Emitter {
     this.#signaling = signaling;
     this.#iceServers = iceServers;
     this.pc = this.#connection();
+    this.recovery = new Recovery(this.pc, () => this.restart());
   }
 
   /** @param {SubscribeOffer} offer */
@@ -61,9 +62,7 @@ export class Subscriber extends Emitter {
   }
 
   #connection() {
-    const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: this.#iceServers });
-    this.recovery = new Recovery(pc, () => this.restart());
-    return pc;
+    return new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: this.#iceServers });
   }
 
   /** @param {SubscribeOffer} offer */
@@ -76,6 +75,8 @@ export class Subscriber extends Emitter {
       this.pc.close();
       for (const track of [...this.tracks.values()]) this.#end(track);
       this.pc = this.#connection();
+      this.recovery = new Recovery(this.pc, () => this.restart());
+      this.emit("connection", this.pc);
       await this.pc.setRemoteDescription({ type: "offer", sdp: offer.sdp });
     }
     await this.pc.setLocalDescription(await this.pc.createAnswer());

@@ -1,0 +1,188 @@
+import { LevelMeter, deviceProblem, openDevice } from "../sdk/devices.js";
+import { rememberedDevice } from "./device_pickers.js";
+import { h } from "./dom.js";
+import { setLabel, setText } from "./i18n.js";
+import { icon } from "./icons.js";
+
+/** @import { DevicePickers } from "./device_pickers.js" */
+/** @import { Key } from "./strings.js" */
+/** @typedef {{name: string, camera: MediaStreamTrack | null, microphone: MediaStreamTrack | null, cameraOn: boolean, microphoneOn: boolean}} LobbyResult */
+
+const NAME_STORED = "salam.name";
+
+/** `<salam-lobby>`: see oneself, choose devices, say one's name. Fires `join` with a LobbyResult; the tracks are the receiver's then. */
+export class Lobby extends HTMLElement {
+  /** @type {MediaStreamTrack | null} */ #camera = null;
+  /** @type {MediaStreamTrack | null} */ #microphone = null;
+  #cameraOn = true;
+  #microphoneOn = true;
+  /** @type {LevelMeter | null} */ #meter = null;
+  #frame = 0;
+  #video = h("video", { autoplay: true, playsinline: true, muted: true, hidden: true, label: "lobby.self" });
+  #note = h("div", { class: "lobby-note" });
+  #level = h("div", { class: "level", role: "meter", label: "lobby.level", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": 0 }, ...Array.from({ length: 5 }, () => h("i")));
+  #micNote = h("p", { class: "lobby-mic-note", hidden: true });
+  #cameraButton = h("button", { class: "control", type: "button", tip: true, label: "call.camera.on", on: { click: () => void this.#toggleCamera() } });
+  #micButton = h("button", { class: "control", type: "button", tip: true, label: "call.mic.on", on: { click: () => void this.#toggleMicrophone() } });
+  #name = h("input", { type: "text", name: "name", maxlength: 64, autocomplete: "nickname", required: true, placeholder: "lobby.name", label: "lobby.name", dir: "auto" });
+  #problem = h("p", { class: "field-problem", role: "alert", hidden: true });
+  #join = h("button", { class: "button primary large", type: "submit", t: "lobby.join" });
+  #pickers = /** @type {DevicePickers} */ (document.createElement("salam-devices"));
+
+  /** @param {string} room */
+  start(room) {
+    this.#video.muted = true;
+    this.#name.value = localStorage.getItem(NAME_STORED) ?? "";
+    const form = h(
+      "form",
+      { class: "lobby-form", novalidate: true },
+      h("div", { class: "lobby-title" }, h("p", { class: "lobby-room" }, h("bdi", {}, room)), h("h1", { t: "lobby.heading" })),
+      h("div", { class: "field" }, this.#name, this.#problem),
+      this.#pickers,
+      this.#join,
+      h("p", { class: "hint", t: "lobby.without" }),
+    );
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit();
+    });
+    this.#name.addEventListener("input", () => (this.#problem.hidden = true));
+    this.#pickers.addEventListener("choose", (event) => this.#chosen(/** @type {CustomEvent} */ (event).detail.role));
+    const preview = h("div", { class: "preview" }, this.#video, this.#note, h("div", { class: "preview-bar" }, this.#micButton, this.#level, this.#cameraButton));
+    this.replaceChildren(h("div", { class: "preview-column" }, preview, this.#micNote), form);
+    this.#showButtons();
+    void Promise.all([this.#openCamera(), this.#openMicrophone()]).then(() => this.#pickers.refresh());
+    if (matchMedia("(hover: hover)").matches) this.#name.focus();
+  }
+
+  /** @param {boolean} on */
+  set busy(on) {
+    this.#join.disabled = on;
+    setText(this.#join, on ? "lobby.joining" : "lobby.join");
+  }
+
+  /** Lets go of everything that was not handed over. */
+  close() {
+    cancelAnimationFrame(this.#frame);
+    this.#meter?.close();
+    this.#meter = null;
+    this.#camera = this.#microphone = null;
+    this.#video.srcObject = null;
+    this.replaceChildren();
+  }
+
+  #submit() {
+    const name = this.#name.value.trim();
+    if (!name) {
+      setText(this.#problem, "lobby.name.missing").hidden = false;
+      this.#name.focus();
+      return;
+    }
+    localStorage.setItem(NAME_STORED, name);
+    /** @type {LobbyResult} */
+    const detail = { name, camera: this.#camera, microphone: this.#microphone, cameraOn: this.#cameraOn, microphoneOn: this.#microphoneOn };
+    this.dispatchEvent(new CustomEvent("join", { detail }));
+  }
+
+  /** @param {"camera" | "microphone" | "speaker"} role */
+  #chosen(role) {
+    if (role === "camera" && this.#cameraOn) void this.#openCamera();
+    if (role === "microphone" && this.#microphoneOn) void this.#openMicrophone();
+  }
+
+  async #openCamera() {
+    this.#say("camera", "lobby.starting");
+    this.#camera?.stop();
+    try {
+      this.#camera = await openDevice("video", rememberedDevice("camera"));
+      this.#cameraOn = true;
+      this.#video.srcObject = new MediaStream([this.#camera]);
+      this.#video.hidden = false;
+      this.#note.hidden = true;
+    } catch (error) {
+      const problem = deviceProblem(error);
+      this.#camera = null;
+      this.#cameraOn = false;
+      this.#say("camera_off", /** @type {Key} */ (`device.camera.${problem}`), /** @type {Key} */ (`device.camera.${problem}.hint`), problem !== "none");
+    }
+    this.#showButtons();
+  }
+
+  async #openMicrophone() {
+    this.#microphone?.stop();
+    this.#meter?.close();
+    this.#meter = null;
+    this.#micNote.hidden = true;
+    try {
+      this.#microphone = await openDevice("audio", rememberedDevice("microphone"));
+      this.#microphoneOn = true;
+      this.#meter = new LevelMeter(this.#microphone);
+      this.#drawLevel();
+    } catch (error) {
+      this.#microphone = null;
+      this.#microphoneOn = false;
+      setText(this.#micNote, /** @type {Key} */ (`device.microphone.${deviceProblem(error)}`)).hidden = false;
+    }
+    this.#showButtons();
+  }
+
+  async #toggleCamera() {
+    if (!this.#cameraOn) return this.#openCamera();
+    this.#camera?.stop();
+    this.#camera = null;
+    this.#cameraOn = false;
+    this.#say("camera_off", "lobby.camera.off");
+    this.#showButtons();
+  }
+
+  async #toggleMicrophone() {
+    if (!this.#microphone) return this.#openMicrophone();
+    this.#microphoneOn = !this.#microphoneOn;
+    this.#microphone.enabled = this.#microphoneOn;
+    this.#showButtons();
+  }
+
+  #drawLevel() {
+    cancelAnimationFrame(this.#frame);
+    const bars = [...this.#level.children];
+    const draw = () => {
+      if (!this.#meter) return;
+      const level = this.#microphoneOn ? this.#meter.read() : 0;
+      bars.forEach((bar, index) => bar.toggleAttribute("data-lit", level * bars.length > index + 0.4));
+      this.#level.setAttribute("aria-valuenow", String(Math.round(level * 100)));
+      this.#frame = requestAnimationFrame(draw);
+    };
+    draw();
+  }
+
+  /** @param {"camera" | "camera_off"} name @param {Key} title @param {Key} [hint] @param {boolean} [retry] */
+  #say(name, title, hint, retry = false) {
+    this.#video.hidden = true;
+    this.#note.hidden = false;
+    this.#note.replaceChildren(icon(name), h("strong", { t: title }));
+    if (hint) this.#note.append(h("span", { t: hint }));
+    if (retry) this.#note.append(h("button", { class: "button", type: "button", t: "common.retry", on: { click: () => void this.#openCamera() } }));
+  }
+
+  #showButtons() {
+    show(this.#micButton, this.#microphoneOn, "mic", "mic_off", "call.mic.on", "call.mic.off");
+    show(this.#cameraButton, this.#cameraOn, "camera", "camera_off", "call.camera.on", "call.camera.off");
+  }
+}
+
+/**
+ * @param {HTMLButtonElement} button
+ * @param {boolean} on
+ * @param {import("./icons.js").IconName} iconOn
+ * @param {import("./icons.js").IconName} iconOff
+ * @param {Key} labelOn
+ * @param {Key} labelOff
+ */
+function show(button, on, iconOn, iconOff, labelOn, labelOff) {
+  button.dataset.on = String(on);
+  button.setAttribute("aria-pressed", String(on));
+  button.replaceChildren(h("span", { class: "control-face" }, icon(on ? iconOn : iconOff)));
+  setLabel(button, on ? labelOn : labelOff);
+}
+
+customElements.define("salam-lobby", Lobby);

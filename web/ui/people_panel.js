@@ -1,0 +1,42 @@
+import { h, initials } from "./dom.js";
+import { setText } from "./i18n.js";
+import { icon } from "./icons.js";
+
+/** @import { ParticipantInfo } from "../sdk/messages.js" */
+/** @typedef {ParticipantInfo & {own?: boolean}} Person */
+
+/** `<salam-people>`: who is here, hands first. Fires `moderate` with `{participantId, anchor}`. */
+export class PeoplePanel extends HTMLElement {
+  #count = h("p", { class: "people-count" });
+  #list = h("ul", { class: "people-list" });
+
+  connectedCallback() {
+    if (this.childElementCount === 0) this.append(this.#count, this.#list);
+  }
+
+  /** @param {Person[]} people @param {boolean} moderator */
+  show(people, moderator) {
+    setText(this.#count, "people.title", { n: people.length });
+    const ordered = [...people].sort((a, b) => Number(b.hand_raised ?? false) - Number(a.hand_raised ?? false));
+    this.#list.replaceChildren(...ordered.map((person) => this.#row(person, moderator)));
+  }
+
+  /** @param {Person} person @param {boolean} moderator */
+  #row(person, moderator) {
+    const microphone = person.tracks?.find((track) => track.source === "microphone");
+    const more = h("button", { class: "button quiet icon-only", type: "button", "aria-haspopup": "menu", label: ["mod.menu", { name: person.name }] }, icon("more"));
+    more.addEventListener("click", () => this.dispatchEvent(new CustomEvent("moderate", { detail: { participantId: person.participant_id, anchor: more } })));
+    const name = person.own ? h("bdi", { t: ["call.you", { name: person.name }] }) : h("bdi", {}, person.name);
+    return h(
+      "li",
+      { class: "person" },
+      h("span", { class: "avatar small" }, initials(person.name)),
+      h("span", { class: "person-name" }, name, person.moderator && h("small", { t: "people.moderator" })),
+      person.hand_raised && h("span", { class: "person-mark accent", role: "img", label: "call.hand" }, icon("hand")),
+      (!microphone || microphone.muted) && h("span", { class: "person-mark", role: "img", label: "call.muted" }, icon("mic_off")),
+      moderator && !person.own && more,
+    );
+  }
+}
+
+customElements.define("salam-people", PeoplePanel);
