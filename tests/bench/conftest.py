@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 import pytest
 
+from bench.media import LoopLibrary
 
-@pytest.fixture
-def eventually() -> Callable[..., Awaitable[None]]:
-    """Return a coroutine function that waits until a condition holds; TimeoutError after ``limit_s`` seconds."""
 
-    async def wait(condition: Callable[[], bool], limit_s: float = 30) -> None:
-        async with asyncio.timeout(limit_s):
-            while not condition():  # noqa: ASYNC110 - the conditions are counters of other objects, which set no event.
-                await asyncio.sleep(0.005)
-
-    return wait
+@pytest.fixture(scope="session")
+def library() -> LoopLibrary:
+    """Loops that are encoded once for all tests."""
+    return LoopLibrary()
