@@ -1,7 +1,7 @@
 /** @typedef {{x: number, y: number, width: number, height: number}} Rect */
 
-// Faces survive between a portrait phone's picture and a cinema's; outside of it too much would be cut away or left empty.
-const MIN_ASPECT = 3 / 4;
+// What cameras deliver: between these two a camera's picture fills its tile with at most a quarter of it cut away.
+const MIN_ASPECT = 4 / 3;
 const MAX_ASPECT = 16 / 9;
 // The strip beside the speaker: a fifth shows who is there, and leaves the rest to whom one looks at.
 const STRIP_SHARE = 0.2;
@@ -24,8 +24,7 @@ export function solveGrid({ count, width, height, gap, minAspect = MIN_ASPECT, m
     if (cellWidth <= 0 || cellHeight <= 0) continue;
     const tileWidth = Math.min(cellWidth, cellHeight * maxAspect);
     const tileHeight = Math.min(cellHeight, tileWidth / minAspect);
-    // What counts is the picture and not the box around it: a tall tile shows a wide video small.
-    const area = pictureArea(tileWidth, tileHeight);
+    const area = tileWidth * tileHeight;
     if (area > best.area) best = { area, columns, tileWidth, tileHeight };
   }
   return place(count, best, width, height, gap);
@@ -58,13 +57,6 @@ export function solveSpeaker({ count, large, width, height, gap }) {
   return rects;
 }
 
-/** @param {number} width @param {number} height */
-function pictureArea(width, height) {
-  // Up to a third may be cropped away (see `fitFor`), so a box of 4:3 counts whole.
-  const shown = Math.min(height, (width / MAX_ASPECT) * 1.34);
-  return width * shown;
-}
-
 /** @param {number} count @param {{columns: number, tileWidth: number, tileHeight: number}} tile @param {number} width @param {number} height @param {number} gap */
 function place(count, { columns, tileWidth, tileHeight }, width, height, gap) {
   const rows = Math.ceil(count / columns);
@@ -78,7 +70,7 @@ function place(count, { columns, tileWidth, tileHeight }, width, height, gap) {
 }
 
 /**
- * Whether a video may fill its tile: only when little of it is cut away, since faces are near the edges of small pictures.
+ * Whether a video may fill its tile: only when at most a quarter of it is cut away, the step between 16:9 and 4:3.
  *
  * @param {number} tileAspect
  * @param {number} videoAspect

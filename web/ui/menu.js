@@ -3,7 +3,8 @@ import { icon } from "./icons.js";
 
 /** @import { Key } from "./strings.js" */
 /** @import { IconName } from "./icons.js" */
-/** @typedef {{icon: IconName, t: Key, run: () => void, danger?: boolean, checked?: boolean}} MenuItem */
+/** @import { Params } from "./i18n.js" */
+/** @typedef {{icon: IconName, t: Key, params?: Params, run: () => void, danger?: boolean, checked?: boolean}} MenuItem */
 
 /** @type {HTMLElement | null} */
 let open = null;
@@ -61,7 +62,7 @@ export function closeMenu() {
 }
 
 /** @param {MenuItem} item */
-function entry({ icon: name, t, run, danger = false, checked }) {
+function entry({ icon: name, t, params = {}, run, danger = false, checked }) {
   const role = checked === undefined ? "menuitem" : "menuitemradio";
   return h(
     "button",
@@ -78,7 +79,7 @@ function entry({ icon: name, t, run, danger = false, checked }) {
       },
     },
     icon(name),
-    h("span", { t }),
+    h("span", { t: [t, params] }),
     checked && icon("check"),
   );
 }

@@ -10,6 +10,9 @@ import "./quality_mark.js";
 /** @import { QualityReport } from "../sdk/messages.js" */
 /** @typedef {{name: string, own: boolean, screen: boolean, muted: boolean, hand: boolean, away: boolean, videoMuted: boolean}} TileState */
 
+// As long as the other controls stay after a touch.
+const TOUCH_MS = 3_500;
+
 /**
  * `<salam-tile>`: one person or one shared screen. Fires `pin` and `moderate` (both bubble), and `shown` with the height in device
  * pixels at which its video is visible.
@@ -30,11 +33,14 @@ export class Tile extends HTMLElement {
   /** @type {TileState} */
   #state = { name: "", own: false, screen: false, muted: false, hand: false, away: false, videoMuted: true };
 
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #touchTimer;
+
   connectedCallback() {
     if (this.childElementCount > 0) return;
     this.#video.muted = true;
     this.#video.addEventListener("resize", () => this.#fitVideo());
     this.addEventListener("dblclick", () => this.#fire("pin"));
+    this.addEventListener("pointerup", (event) => event.pointerType === "touch" && this.#touched());
     this.append(
       h("div", { class: "tile-back" }, this.#avatar),
       this.#video,
@@ -94,6 +100,13 @@ export class Tile extends HTMLElement {
     this.style.transform = `translate(${rect.x}px, ${rect.y}px)`;
     this.toggleAttribute("data-small", rect.width < 180 || rect.height < 110);
     this.#fitVideo();
+  }
+
+  /** A finger has no hover: a touch shows the buttons for a while. */
+  #touched() {
+    this.toggleAttribute("data-touched", true);
+    clearTimeout(this.#touchTimer);
+    this.#touchTimer = setTimeout(() => this.removeAttribute("data-touched"), TOUCH_MS);
   }
 
   #fitVideo() {
