@@ -11,10 +11,11 @@ from typing import Any
 import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.error import FFmpegError
 from av.video.stream import VideoStream
 
-from bench.card import TONE_FRAME_SAMPLES, TONE_RATE_HZ, card_pictures, card_sound
+from bench.broadcast.card import TONE_FRAME_SAMPLES, TONE_RATE_HZ, card_pictures, card_sound
+from bench.broadcast.client import BlockingPublisher
+from bench.broadcast.flv import FlvTap
 from salam import ConfigError, ResourceError, SalamError
 
 __all__ = ["Broadcaster"]
@@ -26,8 +27,9 @@ _MIN_SIDE = 64
 _AUDIO_BITRATE_BPS = 96_000
 # Bits per pixel and picture that keep the card's edges clean with the fast preset.
 _BITS_PER_PIXEL = 0.12
-# How long a server may leave our bytes unread before the publication counts as failed.
-_NETWORK_TIMEOUT_US = 10_000_000
+
+# How long `stop` waits for the server to take the goodbye before it cuts the connection.
+_GOODBYE_S = 2.0
 
 
 class Broadcaster:
@@ -65,6 +67,7 @@ class Broadcaster:
         self._keyframe_pictures = max(1, round(fps * keyframe_interval_s))
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._connection: BlockingPublisher | None = None
         self._error: SalamError | None = None
         self._pictures_sent = 0
 
@@ -93,25 +96,42 @@ class Broadcaster:
         """End the publication, saying goodbye to the server; safe to call twice and before `start`."""
         self._stopping.set()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._join, self._thread)
+
+    def _join(self, thread: threading.Thread) -> None:
+        thread.join(_GOODBYE_S)
+        if thread.is_alive() and self._connection is not None:
+            self._connection.interrupt()
+        thread.join()
 
     def _run(self) -> None:
         try:
-            # Without the goodbye of a clean close the server could not tell a stop from a broken network.
-            options = {"rw_timeout": str(_NETWORK_TIMEOUT_US), "flvflags": "no_duration_filesize"}
-            with av.open(self._url, "w", format="flv", options=options) as container:
-                self._publish(container)
-        except FFmpegError as error:
-            # The text of the exception holds the URL, and the URL may hold a token; the reason alone does not.
-            self._error = ResourceError(f"publishing over RTMP failed: {error.strerror}", code="publish_failed", retryable=True)
+            self._connection = BlockingPublisher(self._url)
+            with self._connection as connection:
+                self._publish(connection)
+        except SalamError as error:
+            # Whoever stops it does not wait for a publication any more.
+            if not self._stopping.is_set():
+                self._error = error
         except Exception:
             # Nobody sees a thread fail: whoever looks at `error` learns it too, and the traceback goes where threads'
             # tracebacks go.
             self._error = ResourceError("the broadcaster failed", code="publish_failed")
             raise
 
-    def _publish(self, container: OutputContainer) -> None:
-        video, audio = self._add_video(container), self._add_audio(container)
+    def _publish(self, connection: BlockingPublisher) -> None:
+        # FFmpeg's own RTMP output holds the interpreter lock while it connects: it could not publish to a server in this process.
+        tap = FlvTap()
+        options = {"flvflags": "no_duration_filesize", "flush_packets": "1"}
+        with av.open(tap, "w", format="flv", options=options) as container:
+            video, audio = self._add_video(container), self._add_audio(container)
+            for packet in self._packets(video, audio):
+                container.mux(packet)
+                connection.send(tap.take())
+        connection.send(tap.take())
+
+    def _packets(self, video: VideoStream, audio: AudioStream) -> Iterator[av.Packet[Any]]:
+        """Give what the encoders make, in real time, until `stop`."""
         sound = card_sound()
         sound_s = 0.0
         started_s = time.monotonic()
@@ -119,15 +139,13 @@ class Broadcaster:
             position_s = number / self._fps
             if self._stopping.wait(max(0.0, started_s + position_s - time.monotonic())):
                 break
-            for packet in video.encode(picture):
-                container.mux(packet)
+            yield from video.encode(picture)
             self._pictures_sent += 1
             while sound_s <= position_s:
-                for packet in audio.encode(next(sound)):
-                    container.mux(packet)
+                yield from audio.encode(next(sound))
                 sound_s += TONE_FRAME_SAMPLES / TONE_RATE_HZ
-        for packet in _drain(video, audio):
-            container.mux(packet)
+        yield from video.encode(None)
+        yield from audio.encode(None)
 
     def _add_video(self, container: OutputContainer) -> VideoStream:
         stream = container.add_stream(
@@ -152,8 +170,3 @@ class Broadcaster:
         stream = container.add_stream("aac", rate=TONE_RATE_HZ, layout="mono")
         stream.bit_rate = _AUDIO_BITRATE_BPS
         return stream
-
-
-def _drain(video: VideoStream, audio: AudioStream) -> Iterator[av.Packet[Any]]:
-    yield from video.encode(None)
-    yield from audio.encode(None)

@@ -1,4 +1,4 @@
-"""RTMP publishing without I/O: chunks, AMF0, FLV tags, and the server's side of a session."""
+"""RTMP publishing without I/O: chunks, AMF0, FLV tags, and both sides of a session."""
 
 from ingest.rtmp.amf import AmfInput as AmfInput
 from ingest.rtmp.amf import AmfValue as AmfValue
@@ -20,6 +20,8 @@ from ingest.rtmp.protocol import SessionEvent as SessionEvent
 from ingest.rtmp.protocol import SessionState as SessionState
 from ingest.rtmp.publication import InputDropped as InputDropped
 from ingest.rtmp.publication import Publication as Publication
+from ingest.rtmp.publisher import PublisherState as PublisherState
+from ingest.rtmp.publisher import RtmpPublisher as RtmpPublisher
 
 __all__ = [
     "HANDSHAKE_NONCE_BYTES",
@@ -35,7 +37,9 @@ __all__ = [
     "Publication",
     "PublishFinished",
     "PublishRequested",
+    "PublisherState",
     "RtmpLimits",
+    "RtmpPublisher",
     "RtmpSession",
     "SessionEvent",
     "SessionState",
