@@ -1,7 +1,7 @@
 import { Signaling, socketUrl } from "../sdk/signaling.js";
 import "../ui/brand.js";
 import { byId, h } from "../ui/dom.js";
-import { number, setLabel, setText, translatePage } from "../ui/i18n.js";
+import { setLabel, setText, translatePage } from "../ui/i18n.js";
 import { icon } from "../ui/icons.js";
 import "../ui/switches.js";
 import { api, pageToken, publishDebug } from "./page.js";
@@ -53,7 +53,7 @@ function streamRow(row) {
       { class: "stream-row", href: `/watch/${encodeURIComponent(row.stream)}${tail}` },
       h("span", { class: `state-dot ${row.state}` }),
       h("span", { class: "stream-words" }, h("bdi", { class: "stream-name" }, row.stream), h("small", { t: /** @type {Key} */ (`stream.state.${row.state}`) })),
-      tallest > 0 && h("span", { class: "stream-detail", t: ["watch.quality.level", { height: number(tallest, { useGrouping: false }) }] }),
+      tallest > 0 && h("span", { class: "stream-detail", t: ["watch.quality.level", { height: String(tallest) }] }),
       h("span", { class: "stream-detail", t: ["home.viewers", { n: row.viewers }] }),
       icon("arrow"),
     ),

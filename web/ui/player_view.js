@@ -100,6 +100,7 @@ export class PlayerView extends HTMLElement {
     const hasPicture = this.#video.readyState >= 2 && playing !== "idle";
     this.#spinner.hidden = !(this.#stream === "live" && (playing === "loading" || playing === "stalled"));
     this.toggleAttribute("data-picture", hasPicture);
+    this.toggleAttribute("data-nothing", playing === "idle" || playing === "failed");
     if (playing === "failed") this.#say("unsupported", "warning");
     else if (this.#stream === "offline") this.#say("offline", "eye");
     else if (this.#stream === "starting") this.#say("starting");
@@ -166,7 +167,7 @@ export class PlayerView extends HTMLElement {
     const byHeight = player.levels.map((level, index) => ({ ...level, index })).sort((a, b) => b.height - a.height);
     for (const level of byHeight) {
       const checked = !player.autoLevel && height === level.height;
-      items.push({ icon: "screen", t: "watch.quality.level", params: { height: number(level.height, { useGrouping: false }) }, checked, run: () => player.setLevel(level.index) });
+      items.push({ icon: "screen", t: "watch.quality.level", params: { height: String(level.height) }, checked, run: () => player.setLevel(level.index) });
     }
     toggleMenu(this.#quality, items);
   }
