@@ -1,0 +1,334 @@
+"""One publication from access units to stored segments: gathering tracks, planning epochs, decoding.
+
+Runs in the publication's own thread and starts the stages of its epochs through a factory; it has no threads or clocks itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+from ingest.access_unit import TIMESCALE_HZ, AccessUnit, StreamInfo, VideoFormat
+from salam.errors import ProtocolError, SalamError
+from transcode.encoder import VideoDecoder
+from transcode.epoch import Epoch, EpochPlan, GopTooLong, Passthrough, StageFactory
+from transcode.events import EpochStarted, PipelineEvent
+from transcode.h264 import BitstreamError, NalType, SpsInfo, build_avc_config, iter_nals, parse_avc_config, parse_sps
+from transcode.ladder import plan_ladder
+from transcode.limits import LiveLimits
+from transcode.store import EpochFolder
+from transcode.timeline import START_PTS, Mapping
+
+__all__ = ["Pipeline", "PipelineStart"]
+
+# A jump of the source's clock that no picture can be held for; publishers that lose their uplink come back with one.
+_JUMP = 3 * TIMESCALE_HZ
+# A publisher that sends video without any keyframe for this long is served as audio.
+_NO_KEYFRAME = 10 * TIMESCALE_HZ
+# Profiles that every browser decodes: Constrained Baseline and Baseline, Main, High.
+_PASSED_PROFILES = frozenset({66, 77, 100})
+# What is assumed where neither the source nor its first pictures tell.
+_NOMINAL_FPS = 30.0
+# As many pictures tell the frame rate of a source that does not announce it: a sixth of a second at 60 fps.
+_RATE_PICTURES = 10
+# Rates that sources really have; a measured one is snapped to the nearest within 3 %, which millisecond timestamps stay within.
+_COMMON_RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001, 60.0)
+_SNAP = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStart:
+    """What a publication continues."""
+
+    life: str
+    """Prefix of all epoch folders, never used twice."""
+    epoch: int = 0
+    pts: int = START_PTS
+    target_s: int | None = None
+    had_audio: bool = False
+
+
+class Pipeline:
+    """Works off one publication.
+
+    ``open_folder`` makes the folder of an epoch; ``post`` reports; ``wall_offset_s`` turns monotonic arrival times into Unix time.
+    Methods raise SalamError subclasses when a codec, the disk or a bound refuses; the publication cannot go on then.
+    """
+
+    def __init__(
+        self,
+        start: PipelineStart,
+        *,
+        limits: LiveLimits,
+        open_folder: Callable[[str], EpochFolder],
+        post: Callable[[PipelineEvent], None],
+        start_stage: StageFactory,
+        wall_offset_s: float,
+    ) -> None:
+        self.next_pts = start.pts
+        self.next_epoch = start.epoch
+        self.shed_frames = 0
+        self._life = start.life
+        self._target_s = start.target_s
+        self._had_audio = start.had_audio
+        self._limits = limits
+        self._open_folder = open_folder
+        self._post = post
+        self._start_stage = start_stage
+        self._wall_offset_s = wall_offset_s
+        self._info: StreamInfo | None = None
+        self._video: VideoFormat | None = None
+        self._gathered: list[AccessUnit] = []
+        self._epoch: Epoch | None = None
+        self._decoder: VideoDecoder | None = None
+        self._last_dts = 0
+        self._passthrough_allowed = True
+
+    def on_info(self, info: StreamInfo) -> None:
+        """Take the tracks; when they change, the running epoch ends."""
+        if self._info is not None and (info.video, info.audio) == (self._info.video, self._info.audio):
+            return
+        self._end_epoch()
+        self._info = info
+        self._use_video(info.video)
+
+    def on_unit(self, unit: AccessUnit, lag_s: float) -> None:
+        """Take the next access unit, ``lag_s`` of media time behind the newest."""
+        if self._info is None:
+            return
+        if unit.kind == "video" and unit.keyframe:
+            self._follow_parameter_sets(unit)
+        if self._epoch is not None and self._breaks(unit):
+            self._end_epoch()
+        if self._epoch is None:
+            self._gathered.append(unit)
+            if not self._gathered_enough():
+                return
+            units, self._gathered = self._begin_epoch(self._gathered), []
+        else:
+            units = [unit]
+        for one in units:
+            self._feed(one, lag_s)
+
+    def on_gap(self) -> None:
+        """Units were dropped before this point."""
+        self._end_epoch()
+
+    def finish(self) -> None:
+        """The publication is over: store everything that is left."""
+        if self._epoch is None and any(self._joinable(unit) for unit in self._gathered):
+            units, self._gathered = self._begin_epoch(self._gathered), []
+            for one in units:
+                self._feed(one, 0.0)
+        self._end_epoch()
+
+    def abandon(self) -> None:
+        """Stop everything after a failure; never raises SalamError."""
+        try:
+            self._end_epoch(discard=True)
+        except SalamError:
+            # The failure that led here is the one to report.
+            return
+
+    # ------------------------------------------------------------------------------------------- the source's tracks
+
+    def _use_video(self, video: VideoFormat | None) -> None:
+        self._video = video
+        self._decoder = None
+        if video is not None and video.codec == "h264":
+            # Refuse a bad record here, before anything is built on it.
+            parse_avc_config(video.config)
+
+    def _follow_parameter_sets(self, unit: AccessUnit) -> None:
+        """Notice parameter sets that a source changes inside its stream without announcing it."""
+        if self._video is None or self._video.codec != "h264":
+            return
+        config = parse_avc_config(self._video.config)
+        try:
+            nals = list(iter_nals(unit.data, config.length_size))
+            sps = [nal for nal in nals if nal[0] & 0x1F == NalType.SPS]
+            pps = [nal for nal in nals if nal[0] & 0x1F == NalType.PPS]
+            if not sps or not pps or (set(sps) <= set(config.sps) and set(pps) <= set(config.pps)):
+                return
+            record = build_avc_config(sps, pps)
+        except BitstreamError:
+            return
+        if config.length_size != 4:
+            record = record[:4] + bytes([0xFC | (config.length_size - 1)]) + record[5:]
+        self._end_epoch()
+        self._use_video(VideoFormat("h264", record))
+
+    def _joinable(self, unit: AccessUnit) -> bool:
+        """Whether an epoch can begin with ``unit``."""
+        return unit.kind == "audio" or (unit.keyframe and self._video is not None)
+
+    def _breaks(self, unit: AccessUnit) -> bool:
+        """Whether ``unit`` cannot belong to the running epoch."""
+        assert self._epoch is not None
+        with_video = bool(self._epoch.plan.rungs)
+        if unit.kind == "video" and not with_video:
+            return unit.keyframe and self._video is not None
+        if (unit.kind == "video") != with_video:
+            return False
+        jump = unit.dts - self._last_dts
+        return jump > _JUMP or jump < -_JUMP
+
+    def _gathered_enough(self) -> bool:
+        assert self._info is not None
+        first = next((unit for unit in self._gathered if unit.kind == "video" and self._joinable(unit)), None)
+        wait = round(self._limits.gather_s * TIMESCALE_HZ)
+        newest = self._gathered[-1].dts
+        if first is not None:
+            if self._info.audio is None or self._announced_rate() is None and self._count_video() < _RATE_PICTURES:
+                return newest - first.dts >= wait
+            return True
+        audio = [unit for unit in self._gathered if unit.kind == "audio"]
+        if not audio or self._info.audio is None:
+            # Pictures before the first keyframe can never be shown.
+            self._gathered.clear()
+            return False
+        if self._video is not None and any(unit.kind == "video" for unit in self._gathered):
+            wait = _NO_KEYFRAME
+        return newest - audio[0].dts >= wait
+
+    def _count_video(self) -> int:
+        return sum(unit.kind == "video" for unit in self._gathered)
+
+    # ------------------------------------------------------------------------------------------- epochs
+
+    def _begin_epoch(self, units: list[AccessUnit]) -> list[AccessUnit]:
+        """Begin an epoch at the first keyframe, or with audio alone, and return the units that belong to it."""
+        assert self._info is not None
+        first = next((index for index, unit in enumerate(units) if unit.kind == "video" and self._joinable(unit)), None)
+        with_video = first is not None
+        start = units[first] if first is not None else next(unit for unit in units if unit.kind == "audio")
+        # Audio that was interleaved a little before the keyframe may still present after it.
+        units = [unit for index, unit in enumerate(units) if unit.kind == "audio" or (first is not None and index >= first)]
+        self._start_epoch(start, [unit for unit in units if unit.kind == "video"] if with_video else None)
+        return units
+
+    def _start_epoch(self, start: AccessUnit, video: list[AccessUnit] | None) -> None:
+        assert self._info is not None
+        has_audio = self._info.audio is not None or self._had_audio
+        mapping = Mapping(start.pts, self.next_pts)
+        number, self.next_epoch = self.next_epoch, self.next_epoch + 1
+        plan = EpochPlan(number, (), None, _NOMINAL_FPS, Fraction(1), self._info.audio, has_audio, mapping)
+        if video is not None:
+            plan = self._plan_video(plan, video)
+        folder = f"{self._life}-{number}"
+        announced = self._announced_rate()
+        self._post(
+            EpochStarted(
+                number, folder, plan.rungs, has_audio, self.next_pts, start.received_s + self._wall_offset_s, float(announced or 0)
+            )
+        )
+        self._had_audio = has_audio
+        self._last_dts = start.dts
+        self._epoch = Epoch(plan, self._open_folder(folder), self._post, self._start_stage, self._limits)
+
+    def _plan_video(self, plan: EpochPlan, units: list[AccessUnit]) -> EpochPlan:
+        video = self._video
+        assert video is not None
+        rate = float(self._announced_rate() or _measured_rate(units) or _NOMINAL_FPS)
+        passthrough, sps = self._passthrough(video, units[0])
+        if sps is not None:
+            width, height, aspect = sps.width, sps.height, sps.sample_aspect
+        else:
+            width, height, aspect = self._decoded_size(video, units[0])
+        rungs = plan_ladder(width, height, rate, passthrough=passthrough is not None)
+        return EpochPlan(plan.number, rungs, passthrough, rate, aspect, plan.audio, plan.has_audio, plan.mapping)
+
+    def _announced_rate(self) -> Fraction | None:
+        video = self._video
+        if video is None or video.frame_rate is not None or video.codec != "h264":
+            return None if video is None else video.frame_rate
+        return parse_sps(parse_avc_config(video.config).sps[0]).frame_rate
+
+    def _passthrough(self, video: VideoFormat, first: AccessUnit) -> tuple[Passthrough | None, SpsInfo | None]:
+        if video.codec != "h264":
+            return None, None
+        config = parse_avc_config(video.config)
+        sps = parse_sps(config.sps[0])
+        idr = any(nal[0] & 0x1F == NalType.IDR for nal in iter_nals(first.data, config.length_size))
+        plain = sps.profile in _PASSED_PROFILES and sps.chroma_format == 1 and sps.bit_depth == 8 and not sps.interlaced
+        if not (self._passthrough_allowed and plain and idr and len(config.sps) == 1):
+            return None, sps
+        record = build_avc_config(list(config.sps), list(config.pps))
+        return Passthrough(record, config.length_size, self._target_s), sps
+
+    @staticmethod
+    def _decoded_size(video: VideoFormat, first: AccessUnit) -> tuple[int, int, Fraction]:
+        """Decode one keyframe to learn what the configuration record does not tell; raises ProtocolError when it is damaged."""
+        probe = VideoDecoder(video)
+        frames = [*probe.decode(first.data, first.pts, first.dts), *probe.flush()]
+        if frames:
+            return frames[0].width, frames[0].height, Fraction(1)
+        if video.width and video.height:
+            return video.width, video.height, Fraction(1)
+        raise ProtocolError("the first picture of the stream cannot be decoded", code="bad_bitstream")
+
+    def _feed(self, unit: AccessUnit, lag_s: float) -> None:
+        epoch = self._epoch
+        assert epoch is not None
+        if unit.kind == "audio":
+            if not epoch.plan.rungs:
+                self._last_dts = unit.dts
+            epoch.audio(unit)
+            return
+        if not epoch.plan.rungs:
+            return
+        self._last_dts = unit.dts
+        try:
+            epoch.packet(unit)
+        except GopTooLong:
+            epoch = self._give_up_passthrough(unit)
+        except BitstreamError:
+            # A damaged unit is left out of the rendition that is passed through; the decoder copes with it by itself.
+            pass
+        if not epoch.wants_frames or self._video is None:
+            return
+        if self._decoder is None:
+            self._decoder = VideoDecoder(self._video)
+        keep_every = self._keep_every(lag_s)
+        for frame in self._decoder.decode(unit.data, unit.pts, unit.dts):
+            epoch.frame(frame, keep_every)
+
+    def _give_up_passthrough(self, unit: AccessUnit) -> Epoch:
+        """Begin an epoch that encodes every rung, in the middle of a GOP: the decoder goes on where it is."""
+        self._passthrough_allowed = False
+        assert self._epoch is not None
+        # A first segment of more than the usual length would set the playlists' target duration, and so the delay, for good.
+        self._end_epoch(flush=False, discard=self._epoch.target_s is None)
+        self._start_epoch(unit, [unit])
+        assert self._epoch is not None
+        return self._epoch
+
+    def _keep_every(self, lag_s: float) -> int | None:
+        step = self._limits.shed_after_s
+        return 1 if lag_s < step else 2 if lag_s < 2 * step else 4 if lag_s < 3 * step else None
+
+    def _end_epoch(self, *, flush: bool = True, discard: bool = False) -> None:
+        epoch, self._epoch = self._epoch, None
+        if flush:
+            decoder, self._decoder = self._decoder, None
+        if epoch is None:
+            return
+        if flush and decoder is not None and epoch.wants_frames:
+            for frame in decoder.flush():
+                epoch.frame(frame, 1)
+        self.next_pts = epoch.finish(discard=discard)
+        self._target_s = self._target_s or epoch.target_s
+        self.shed_frames += epoch.shed_frames
+
+
+def _measured_rate(units: list[AccessUnit]) -> float | None:
+    """Return the frame rate that the first pictures suggest; None when there are too few to tell."""
+    times = sorted(unit.pts for unit in units)
+    steps = [after - before for before, after in pairwise(times) if after > before]
+    if len(steps) < 3:
+        return None
+    rate = TIMESCALE_HZ * len(steps) / sum(steps)
+    nearest = min(_COMMON_RATES, key=lambda common: abs(common - rate))
+    return nearest if abs(nearest - rate) <= _SNAP * nearest else rate

@@ -1,0 +1,53 @@
+"""The measured bit and frame rates of one rendition, as the multivariant playlist states them."""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ["RateMeter"]
+
+# Segments that can matter for a run of at most 1.5 target durations; even tenth-of-a-second segments fit.
+_RECENT = 64
+
+
+class RateMeter:
+    """Measures segments as they are listed; ``target_s`` is the playlist's target duration."""
+
+    def __init__(self, target_s: int) -> None:
+        self._target_s = target_s
+        self._recent: deque[tuple[int, float]] = deque(maxlen=_RECENT)
+        self._bits = 0
+        self._duration_s = 0.0
+        self._longest_s = 0.0
+        self._has_run = False
+        self.peak_bps = 0
+        """The highest rate of any run of segments that lasts 0.5 to 1.5 target durations (RFC 8216 section 4.1)."""
+        self.frame_rate = 0.0
+        """Pictures a second in the longest segment so far."""
+
+    @property
+    def average_bps(self) -> int:
+        """Bits of all segments over their duration."""
+        return round(self._bits / self._duration_s) if self._duration_s else 0
+
+    def add(self, size_bytes: int, duration_s: float, samples: int) -> None:
+        """Take the next segment."""
+        if duration_s <= 0:
+            return
+        self._bits += size_bytes * 8
+        self._duration_s += duration_s
+        self._recent.append((size_bytes * 8, duration_s))
+        bits, run_s = 0, 0.0
+        for more_bits, more_s in reversed(self._recent):
+            bits, run_s = bits + more_bits, run_s + more_s
+            if run_s > 1.5 * self._target_s:
+                break
+            if run_s >= 0.5 * self._target_s:
+                self.peak_bps = max(self.peak_bps, round(bits / run_s))
+                self._has_run = True
+        if not self._has_run:
+            # Shorter than any run until now; the average must do.
+            self.peak_bps = self.average_bps
+        if duration_s > self._longest_s:
+            self._longest_s = duration_s
+            self.frame_rate = samples / duration_s
