@@ -7,6 +7,10 @@ with an `Error`, so that a newer client can talk to an older server.
 
 Two peer connections per participant: the client offers on ``publish`` and the server answers; the server offers on ``subscribe``
 and the client answers. Each side therefore always knows who renegotiates, and glare cannot happen.
+
+A client that lost its connection says `Hello` again with the ``resume`` secret of its `Welcome`. When that is still good
+(``resumed``), it is in its room as before and gets a `RoomState`, a `StreamState` per watched stream, and the `SubscribeOffer` that
+it has not answered. Otherwise it joins anew. `Join` for the room that one is in already answers with the room as it is now.
 """
 
 from __future__ import annotations
@@ -22,10 +26,13 @@ DisplayName = Annotated[str, Meta(min_length=1, max_length=64)]
 # Chromium's largest offers, with 30 m-lines, stay under 100 kB; the bound leaves room for other browsers.
 Sdp = Annotated[str, Meta(min_length=1, max_length=262_144)]
 ChatText = Annotated[str, Meta(min_length=1, max_length=2_000)]
+# Whole numbers that JavaScript keeps exact (2**53 - 1); the reply has to carry the same one.
+RequestId = Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)]
 ShortId = Annotated[str, Meta(min_length=1, max_length=64)]
 
 Kind = Literal["audio", "video"]
 Source = Literal["microphone", "camera", "screen", "screen_audio"]
+StreamPhase = Literal["offline", "starting", "live", "interrupted", "ended"]
 PeerConnectionName = Literal["publish", "subscribe"]
 
 
@@ -123,7 +130,7 @@ class QualityReport(Struct, omit_defaults=True, kw_only=True):
 class Hello(_Message, tag="hello"):
     """First message of every connection; answered by `Welcome`."""
 
-    id: int
+    id: RequestId
     token: str = ""
     client: Annotated[str, Meta(max_length=128)] = ""
     resume: Annotated[str, Meta(max_length=128)] = ""
@@ -131,9 +138,9 @@ class Hello(_Message, tag="hello"):
 
 
 class Join(_Message, tag="join"):
-    """Enter a room; answered by `Joined`."""
+    """Enter a room; answered by `Joined`. For the room that one is in already, its state as it is now."""
 
-    id: int
+    id: RequestId
     room: Name
     name: DisplayName
 
@@ -141,7 +148,7 @@ class Join(_Message, tag="join"):
 class Leave(_Message, tag="leave"):
     """Leave the room; answered by `Done`."""
 
-    id: int
+    id: RequestId
 
 
 class PublishOffer(_Message, tag="publish_offer"):
@@ -150,7 +157,7 @@ class PublishOffer(_Message, tag="publish_offer"):
     An ICE restart is an offer with new credentials.
     """
 
-    id: int
+    id: RequestId
     sdp: Sdp
     tracks: Annotated[list[PublishedTrack], Meta(max_length=16)]
 
@@ -158,15 +165,15 @@ class PublishOffer(_Message, tag="publish_offer"):
 class SubscribeAnswer(_Message, tag="subscribe_answer"):
     """The client's answer to the `SubscribeOffer` of the same ``revision``; answered by `Done`."""
 
-    id: int
-    revision: int
+    id: RequestId
+    revision: RequestId
     sdp: Sdp
 
 
 class RestartIce(_Message, tag="restart_ice"):
     """Ask for a `SubscribeOffer` with new ICE credentials, after a network change; answered by `Done`."""
 
-    id: int
+    id: RequestId
 
 
 class SetLayer(_Message, tag="set_layer"):
@@ -175,7 +182,7 @@ class SetLayer(_Message, tag="set_layer"):
     ``height`` is in device pixels; 0 stops the video. ``rid`` asks for one layer by name instead.
     """
 
-    id: int
+    id: RequestId
     track_id: ShortId
     height: Annotated[int, Meta(ge=0, le=8640)] = 720
     rid: Annotated[str, Meta(max_length=16)] = ""
@@ -184,7 +191,7 @@ class SetLayer(_Message, tag="set_layer"):
 class Mute(_Message, tag="mute"):
     """Tell the room that an own track is muted or not; the server stops forwarding a muted track. Answered by `Done`."""
 
-    id: int
+    id: RequestId
     track_id: ShortId
     muted: bool
 
@@ -192,7 +199,7 @@ class Mute(_Message, tag="mute"):
 class RaiseHand(_Message, tag="raise_hand"):
     """Raise or lower the own hand; answered by `Done`."""
 
-    id: int
+    id: RequestId
     raised: bool
 
 
@@ -202,25 +209,25 @@ class Chat(_Message, tag="chat"):
     ``chat_id`` is picked by the client and stays unique: a retry with the same one is not shown twice.
     """
 
-    id: int
+    id: RequestId
     chat_id: ShortId
     text: ChatText
-    stream: str = ""
+    stream: Name | Literal[""] = ""
 
 
 class Moderate(_Message, tag="moderate"):
     """A moderator mutes a track, lowers a hand or removes a participant; answered by `Done`."""
 
-    id: int
+    id: RequestId
     action: Literal["mute", "lower_hand", "remove"]
     participant_id: ShortId
-    track_id: str = ""
+    track_id: Annotated[str, Meta(max_length=64)] = ""
 
 
 class Watch(_Message, tag="watch"):
     """Follow a live stream: viewer count, chat, state. Answered by `Watching`."""
 
-    id: int
+    id: RequestId
     stream: Name
     name: Annotated[str, Meta(max_length=64)] = ""
 
@@ -228,14 +235,14 @@ class Watch(_Message, tag="watch"):
 class Unwatch(_Message, tag="unwatch"):
     """Stop following a stream; answered by `Done`."""
 
-    id: int
+    id: RequestId
     stream: Name
 
 
 class React(_Message, tag="react"):
     """Send a reaction to a stream; answered by `Done`."""
 
-    id: int
+    id: RequestId
     stream: Name
     emoji: Annotated[str, Meta(min_length=1, max_length=16)]
 
@@ -243,7 +250,7 @@ class React(_Message, tag="react"):
 class Ping(_Message, tag="ping"):
     """Keep the connection alive and measure it; answered by `Pong`."""
 
-    id: int
+    id: RequestId
 
 
 Request = (
@@ -310,7 +317,7 @@ class Watching(_Message, tag="watching"):
 
     re: int
     stream: str
-    state: Literal["offline", "starting", "live", "interrupted", "ended"]
+    state: StreamPhase
     viewers: int = 0
     chat: list[ChatLine] = msgspec.field(default_factory=list)
 
@@ -353,9 +360,31 @@ class ParticipantLeft(_Message, tag="participant_left"):
 
 
 class ParticipantUpdated(_Message, tag="participant_updated"):
-    """Something about a participant changed, their tracks included; the whole new state."""
+    """Something about a participant changed, their tracks included; the whole new state. Sent to that participant too."""
 
     participant: ParticipantInfo
+
+
+class RoomState(_Message, tag="room_state"):
+    """The room as it is now, sent after the `Welcome` of a resumed session that is in a room; replaces all that was known of it."""
+
+    room: str
+    participant: ParticipantInfo
+    """The receiver."""
+    can_publish: bool = True
+    participants: list[ParticipantInfo] = msgspec.field(default_factory=list)
+    """Everybody else in the room."""
+    chat: list[ChatLine] = msgspec.field(default_factory=list)
+    """The latest lines, oldest first."""
+
+
+class StreamState(_Message, tag="stream_state"):
+    """A watched stream as it is now, sent after the `Welcome` of a resumed session; replaces all that was known of it."""
+
+    stream: str
+    state: StreamPhase
+    viewers: int = 0
+    chat: list[ChatLine] = msgspec.field(default_factory=list)
 
 
 class SubscribeOffer(_Message, tag="subscribe_offer"):
@@ -403,12 +432,12 @@ class StreamChanged(_Message, tag="stream_changed"):
     """State or viewer count of a watched stream changed."""
 
     stream: str
-    state: Literal["offline", "starting", "live", "interrupted", "ended"]
+    state: StreamPhase
     viewers: int = 0
 
 
 class Reaction(_Message, tag="reaction"):
-    """Somebody reacted to a watched stream."""
+    """Somebody reacted to a watched stream; sent to everybody who watches it, to the sender too."""
 
     stream: str
     emoji: str
@@ -431,6 +460,8 @@ Event = (
     ParticipantJoined
     | ParticipantLeft
     | ParticipantUpdated
+    | RoomState
+    | StreamState
     | SubscribeOffer
     | LayerChanged
     | Speakers
@@ -453,6 +484,8 @@ ServerMessage = (
     | ParticipantJoined
     | ParticipantLeft
     | ParticipantUpdated
+    | RoomState
+    | StreamState
     | SubscribeOffer
     | LayerChanged
     | Speakers

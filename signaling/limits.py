@@ -1,0 +1,93 @@
+"""The bounds and times of the signaling server, each with its reason, and the token bucket that enforces rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from salam.errors import ConfigError
+
+__all__ = ["Limits", "Rate", "TokenBucket"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``burst`` at once, then ``per_s`` per second."""
+
+    per_s: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one signaling server accepts. Raises ConfigError for a value that is not positive."""
+
+    connections: int = 10_000
+    """Open WebSockets: at some 15 kB each they stay below 150 MB, and one process sends to them all within a second."""
+    rooms: int = 1_000
+    participants_per_room: int = 200
+    """Everybody is told of everybody, so the work of a full room's entry grows with the square."""
+    streams: int = 1_000
+    """Livestreams that are watched or on air at a time."""
+    watchers_per_stream: int = 10_000
+    streams_per_session: int = 16
+    """More than one wall of previews shows."""
+    chat_history: int = 100
+    """Lines that a newcomer is shown; at most 2,000 characters each."""
+    chat_ids_remembered: int = 1_000
+    """How far back a repeated line is recognised: longer ago than any client retries, at the allowed chat rate."""
+    outgoing_frames: int = 1_024
+    """Frames that may wait for a slow consumer. The state of a full room fits several times over."""
+    outgoing_bytes: int = 2 * 1024 * 1024
+    """Bytes that may wait for a slow consumer: several of the largest offers. Centrifugo's default is 1 MiB."""
+    media_calls_waiting: int = 32
+    """Negotiations of one participant that may wait for the media server; a client needs one or two at a time."""
+    malformed_messages: int = 10
+    """Unreadable messages after which a connection is closed: a client with a bug is told a few times, a fuzzer is shown out."""
+    refused_messages: int = 200
+    """Messages over the rate, without an accepted one between, after which a connection is closed."""
+    messages: Rate = Rate(50.0, 200)
+    """All messages of one session; entering a room of 200 asks for 200 layers at once."""
+    chat: Rate = Rate(2.0, 10)
+    """Lines of chat of one session: nobody types faster."""
+    reactions: Rate = Rate(5.0, 10)
+    """Reactions of one session: a finger that taps."""
+    hello_timeout_s: float = 10.0
+    """How long a connection may stay without `Hello`."""
+    heartbeat_s: float = 30.0
+    """Proxies commonly drop connections that are silent for 60 s."""
+    silence_timeout_s: float = 60.0
+    """Two heartbeats: with the resume grace a silent peer is gone after 90 s."""
+    resume_grace_s: float = 30.0
+    """How long a lost session waits to be taken over: a change of network takes some seconds, a reload less."""
+    viewers_interval_s: float = 1.0
+    """Viewer counts are told at most this often: with 10,000 viewers coming, each one's coming would be told to all."""
+    media_timeout_s: float = 15.0
+    """How long the media server may take for one call; web clients wait as long for a reply."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            numbers = (value.per_s, value.burst) if isinstance(value, Rate) else (value,)
+            if any(number <= 0 for number in numbers):
+                raise ConfigError(f"{name} is {value}; allowed: more than 0")
+
+
+class TokenBucket:
+    """Allows ``rate.burst`` actions at once and ``rate.per_s`` per second in the long run."""
+
+    __slots__ = ("_at_s", "_level", "_rate")
+
+    def __init__(self, rate: Rate, now: float) -> None:
+        self._rate = rate
+        self._level = float(rate.burst)
+        self._at_s = now
+
+    def take(self, now: float) -> bool:
+        """Return whether one more action is allowed at ``now`` (monotonic seconds), and count it if so."""
+        elapsed_s = max(now - self._at_s, 0.0)
+        self._at_s = now
+        self._level = min(self._level + elapsed_s * self._rate.per_s, float(self._rate.burst))
+        if self._level < 1.0:
+            return False
+        self._level -= 1.0
+        return True
