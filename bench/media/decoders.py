@@ -24,6 +24,7 @@ class FrameDecoder:
             context.sample_rate = 48_000
             context.layout = "mono"
         self._context = context
+        self.codec = codec
         self.failures = 0
 
     def decode(self, data: bytes) -> list[Any]:

@@ -1,0 +1,304 @@
+"""One real WebRTC connection of a robot: ICE through aioice, DTLS and SRTP, and the media of a `MediaSession`."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import random
+from collections.abc import Sequence
+
+import aioice
+
+from bench.media import Loop, MediaLoops
+from bench.peer.plan import ReceivePlan, RemoteTransport
+from bench.peer.sdp import OfferedTrack, answer_offer, read_answer, read_transport, write_offer
+from bench.peer.sender import TrackSender
+from bench.peer.session import FrameListener, MediaSession, SessionStats, Tap
+from salam import ClosedError, TaskOwner, get_logger, ntp_seconds
+from salam.clock import Clock, RealClock
+from sfu.dtls import DtlsAssociation, DtlsConnected, DtlsEvent, DtlsIdentity, DtlsRole
+from sfu.sdp import MediaSection, SdpError
+from sfu.sdp_lines import Candidate, LocalTransport
+
+__all__ = ["PeerState", "RtcPeer"]
+
+# First bytes by which protocols on one port are told apart (RFC 7983 7): DTLS records begin with 20 to 63, RTP and RTCP with 128 to
+# 191.
+_DTLS_FIRST_BYTES = range(20, 64)
+_MEDIA_FIRST_BYTES = range(128, 192)
+# The longest that the timer task sleeps: nothing in a connection waits longer without being looked at.
+_MAX_SLEEP_S = 0.5
+_UFRAG_BYTES, _PASSWORD_BYTES, _CNAME_BYTES = 8, 24, 16
+_ICE_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+_log = get_logger("bench")
+
+
+class PeerState(enum.Enum):
+    """Where a connection stands."""
+
+    NEW = "new"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+class _LoopbackAwareConnection(aioice.Connection):
+    """An ICE agent that gathers on given addresses; aioice itself leaves the loopback out."""
+
+    def __init__(self, addresses: tuple[str, ...], *, ice_controlling: bool, ufrag: str, password: str) -> None:
+        super().__init__(ice_controlling=ice_controlling, use_ipv6=False, local_username=ufrag, local_password=password)
+        self._bound_addresses = addresses
+
+    async def get_component_candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[aioice.Candidate]:
+        return await super().get_component_candidates(component, list(self._bound_addresses) or addresses, timeout)
+
+
+class RtcPeer:
+    """A peer connection that either sends (`offer`, then `accept_answer`) or receives (`answer`, as often as an offer comes).
+
+    ``addresses`` are the local addresses to use, the loopback by default; none means all but the loopback. ``rng`` makes SSRCs,
+    first sequence numbers and ICE credentials repeatable in tests. ``tap`` and ``on_frame`` see what is received. Close it with
+    `close`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        identity: DtlsIdentity | None = None,
+        addresses: tuple[str, ...] = ("127.0.0.1",),
+        rng: random.Random | None = None,
+        clock: Clock | None = None,
+        tap: Tap | None = None,
+        on_frame: FrameListener | None = None,
+    ) -> None:
+        self._clock = clock or RealClock()
+        self._rng = rng or random.SystemRandom()
+        self._addresses = addresses
+        self._identity = identity or DtlsIdentity.generate(self._clock.wall())
+        self._dtls = DtlsAssociation(self._identity)
+        self._ufrag = self._ice_text(_UFRAG_BYTES)
+        self._password = self._ice_text(_PASSWORD_BYTES)
+        self._ice: _LoopbackAwareConnection | None = None
+        self._cname = self._ice_text(_CNAME_BYTES)
+        self._session_id = self._rng.getrandbits(62)
+        self._version = 0
+        self._tracks: list[OfferedTrack] = []
+        self._media = MediaSession(
+            cname=self._cname,
+            rng=self._rng,
+            ntp_offset_s=ntp_seconds(self._clock.wall()) - self._clock.monotonic(),
+            tap=tap,
+            on_frame=on_frame,
+        )
+        self._tasks = TaskOwner(f"peer {name}", on_failure=self._on_failure)
+        self._changed = asyncio.Event()
+        self._timer_changed = asyncio.Event()
+        self._state = PeerState.NEW
+        self._reason = ""
+        self._remote: RemoteTransport | None = None
+        self._dropped = 0
+
+    @property
+    def state(self) -> PeerState:
+        """Where the connection stands."""
+        return self._state
+
+    @property
+    def senders(self) -> Sequence[TrackSender]:
+        """The tracks that are sent, once the answer came."""
+        return self._media.senders
+
+    async def offer(self, loops: MediaLoops) -> str:
+        """Return the offer to send ``loops``: sound on the first m-line, video on the next."""
+        present: list[Loop] = [loop for loop in (loops.audio, loops.video) if loop is not None]
+        self._tracks = [
+            OfferedTrack(str(index), loop, tuple((self._media.new_ssrc(), self._media.new_ssrc()) for _ in loop.layers))
+            for index, loop in enumerate(present)
+        ]
+        await self._gather(controlling=True)
+        self._version += 1
+        return write_offer(
+            self._tracks,
+            self._local("actpass"),
+            session_id=self._session_id,
+            version=self._version,
+            cname=self._cname,
+        )
+
+    def offered_kinds(self) -> dict[str, str]:
+        """Return the kind (``audio`` or ``video``) of each offered m-line by its mid."""
+        return {track.mid: track.loop.kind for track in self._tracks}
+
+    async def accept_answer(self, sdp: str) -> None:
+        """Take the answer to the offer and begin to connect; sending starts once connected.
+
+        Raises SdpError when it is no answer to the offer.
+        """
+        plans = read_answer(sdp, self._tracks)
+        remote, section = read_transport(sdp)
+        now = self._clock.monotonic()
+        for track, plan in zip(self._tracks, plans, strict=True):
+            if plan is not None:
+                by_rid = dict(zip(track.rids, track.ssrcs, strict=False))
+                ssrcs = [by_rid[rid] for rid in plan.rids] or [track.ssrcs[-1]]
+                self._media.add_sender(plan, track.loop, ssrcs, now)
+        # The answerer chooses: a passive one waits for our hello.
+        role = DtlsRole.SERVER if section.setup == "active" else DtlsRole.CLIENT
+        await self._connect(remote, section, role)
+
+    async def answer(self, sdp: str) -> str:
+        """Take an offer, the first or a later one, and return the answer that receives everything in it.
+
+        Raises SdpError when it cannot be read, or when it wants to move the connection to another transport.
+        """
+        remote, section = read_transport(sdp)
+        if self._remote is not None and remote.ufrag != self._remote.ufrag:
+            raise SdpError("the offer restarts ICE, which this peer does not do")
+        if self._ice is None:
+            # A full agent that offers is the controlling one; a lite agent never is (RFC 8445 6.1.1).
+            await self._gather(controlling=remote.lite)
+        self._version += 1
+        text, plans = answer_offer(sdp, self._local("active"), session_id=self._session_id, version=self._version)
+        self._media.set_receive_plans(plans)
+        if self._remote is None:
+            await self._connect(remote, section, DtlsRole.CLIENT)
+        return text
+
+    async def connected(self, timeout_s: float = 30.0) -> None:
+        """Wait until media can flow. Raises ClosedError when the connection fails, and TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while self._state is not PeerState.CONNECTED:
+                if self._state in (PeerState.FAILED, PeerState.CLOSED):
+                    raise ClosedError(f"the connection could not be made: {self._reason}", reason=self._reason)
+                self._changed.clear()
+                await self._changed.wait()
+
+    def receive_plan(self, mid: str) -> ReceivePlan | None:
+        """Return what was negotiated for a received m-line; None when nothing is received on it."""
+        return self._media.receive_plan(mid)
+
+    def stats(self) -> SessionStats:
+        """Return the totals so far."""
+        return self._media.stats()
+
+    async def close(self) -> None:
+        """Say goodbye and free everything; idempotent."""
+        if self._state is PeerState.CONNECTED:
+            self._media.goodbye()
+            self._dtls.close()
+            await self._flush()
+        self._set_state(PeerState.CLOSED, "closed")
+        await self._tasks.close()
+        if self._ice is not None:
+            await self._ice.close()
+
+    async def _gather(self, *, controlling: bool) -> None:
+        self._ice = _LoopbackAwareConnection(
+            self._addresses, ice_controlling=controlling, ufrag=self._ufrag, password=self._password
+        )
+        await self._ice.gather_candidates()
+
+    async def _connect(self, remote: RemoteTransport, section: MediaSection, role: DtlsRole) -> None:
+        assert self._ice is not None
+        self._remote = remote
+        self._set_state(PeerState.CONNECTING)
+        self._ice.remote_username, self._ice.remote_password = remote.ufrag, remote.password
+        self._ice.remote_is_lite = remote.lite
+        for text in remote.candidates:
+            await self._add_candidate(self._ice, text)
+        await self._ice.add_remote_candidate(None)
+        self._tasks.spawn(self._run(self._ice, section, role), name="run")
+
+    async def _add_candidate(self, ice: aioice.Connection, text: str) -> None:
+        try:
+            candidate = aioice.Candidate.from_sdp(text)
+            if candidate.component == 1 and candidate.transport.lower() == "udp":
+                await ice.add_remote_candidate(candidate)
+        except ValueError:
+            # A kind of candidate that aioice does not know is of no use to it; others may be.
+            self._dropped += 1
+
+    async def _run(self, ice: aioice.Connection, section: MediaSection, role: DtlsRole) -> None:
+        try:
+            await ice.connect()
+        except ConnectionError:
+            self._set_state(PeerState.FAILED, "ice_failed")
+            return
+        self._dtls.start(role, section.fingerprints, self._clock.monotonic())
+        self._tasks.spawn(self._keep_time(), name="timer")
+        await self._flush()
+        while True:
+            try:
+                data = await ice.recv()
+            except ConnectionError:
+                self._set_state(PeerState.CLOSED, "ice_lost")
+                return
+            await self._receive(data)
+
+    async def _receive(self, data: bytes) -> None:
+        # The agent passes on whatever any stranger sends that is not STUN, the empty datagram included.
+        now = self._clock.monotonic()
+        if data and data[0] in _DTLS_FIRST_BYTES:
+            self._dtls.receive(data, now)
+        elif data and data[0] in _MEDIA_FIRST_BYTES:
+            self._media.receive(data, now)
+        else:
+            self._dropped += 1
+        await self._flush()
+        self._timer_changed.set()
+
+    async def _keep_time(self) -> None:
+        while True:
+            now = self._clock.monotonic()
+            deadline = min(self._media.next_deadline(), self._dtls.next_deadline())
+            if deadline <= now:
+                self._dtls.handle_timer(now)
+                self._media.handle_timer(now)
+                await self._flush()
+                # Others of the same loop get their turn even when this peer is always late.
+                await asyncio.sleep(0)
+                continue
+            self._timer_changed.clear()
+            try:
+                await asyncio.wait_for(self._timer_changed.wait(), min(deadline - now, _MAX_SLEEP_S))
+            except TimeoutError:
+                continue
+
+    async def _flush(self) -> None:
+        for event in self._dtls.take_events():
+            self._on_dtls(event)
+        if self._ice is None:
+            return
+        for datagram in (*self._dtls.take_datagrams(), *self._media.take_datagrams()):
+            try:
+                await self._ice.send(datagram)
+            except (ConnectionError, OSError):
+                self._dropped += 1
+
+    def _on_dtls(self, event: DtlsEvent) -> None:
+        if isinstance(event, DtlsConnected):
+            self._media.set_keys(event.keys, self._clock.monotonic())
+            self._set_state(PeerState.CONNECTED)
+        else:
+            self._set_state(PeerState.FAILED, getattr(event, "reason", "dtls_closed"))
+
+    def _set_state(self, state: PeerState, reason: str = "") -> None:
+        if self._state not in (PeerState.CLOSED, PeerState.FAILED):
+            self._state = state
+            self._reason = reason
+        self._changed.set()
+
+    def _on_failure(self, task: str, failure: BaseException) -> None:
+        _log.error("%s failed", task, exc_info=failure)
+        self._set_state(PeerState.FAILED, type(failure).__name__)
+
+    def _local(self, setup: str) -> LocalTransport:
+        assert self._ice is not None
+        candidates = tuple(Candidate("udp", known.host, known.port) for known in self._ice.local_candidates)
+        return LocalTransport(self._ufrag, self._password, self._identity.fingerprint, candidates, setup)
+
+    def _ice_text(self, length: int) -> str:
+        return "".join(self._rng.choice(_ICE_CHARACTERS) for _ in range(length))

@@ -1,0 +1,212 @@
+"""The descriptions that a robot writes, as a browser would, and what it reads from the other side's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.media import CodecName, Loop
+from bench.peer.plan import PayloadType, ReceivePlan, RemoteTransport, SendPlan
+from sfu.plane.interface import Kind
+from sfu.sdp import MediaSection, PayloadFormat, SdpError, SessionDescription, parse_description
+from sfu.sdp_lines import EXTENSION_URIS, LocalTransport, codec_lines, extension_ids, render, transport_lines
+
+__all__ = ["OfferedTrack", "answer_offer", "read_answer", "read_transport", "write_offer"]
+
+# Chromium's numbers, which differ from those of our own server on purpose: nothing may depend on them being the same everywhere.
+_EXTENSION_IDS = {"abs_send_time": 2, "transport_cc": 4, "mid": 9, "rid": 10, "repaired_rid": 11, "audio_level": 12}
+_AUDIO_EXTENSIONS = ("audio_level", "abs_send_time", "transport_cc", "mid")
+_VIDEO_EXTENSIONS = ("abs_send_time", "transport_cc", "mid")
+_SIMULCAST_EXTENSIONS = ("rid", "repaired_rid")
+_VIDEO_FEEDBACK = ("goog-remb", "transport-cc", "ccm fir", "nack", "nack pli")
+_AUDIO_PAYLOAD_TYPE = 111
+_VIDEO_PAYLOAD_TYPES = {"VP8": (96, 97), "H264": (106, 107)}
+_H264_PARAMETERS = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"
+_CANDIDATE = re.compile(r"^a=candidate:(\S.{1,300}?)\r?$", re.MULTILINE)
+# A peer on many networks has a dozen.
+_MAX_CANDIDATES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedTrack:
+    """A track that a robot offers to send; ``ssrcs`` are (media, retransmission) pairs of its layers."""
+
+    mid: str
+    loop: Loop
+    ssrcs: tuple[tuple[int, int], ...]
+
+    @property
+    def rids(self) -> tuple[str, ...]:
+        """The simulcast rids; empty for one layer."""
+        return tuple(layer.rid for layer in self.loop.layers if layer.rid)
+
+
+def write_offer(tracks: Sequence[OfferedTrack], local: LocalTransport, *, session_id: int, version: int, cname: str) -> str:
+    """Return the offer to send ``tracks``; layers of simulcast are known by their rid, other streams by their SSRC."""
+    lines = _head(session_id, version, [track.mid for track in tracks])
+    for track in tracks:
+        lines += _offered_section(track, local, cname)
+    return render(lines)
+
+
+def read_answer(text: str, tracks: Sequence[OfferedTrack]) -> list[SendPlan | None]:
+    """Return how each of ``tracks`` may be sent, None for one that was refused.
+
+    Raises SdpError for a description that does not answer the offer.
+    """
+    answer = parse_description(text)
+    if [section.mid for section in answer.sections] != [track.mid for track in tracks]:
+        raise SdpError("the answer does not have the m-lines of the offer")
+    return [_send_plan(track, section) for track, section in zip(tracks, answer.sections, strict=True)]
+
+
+def answer_offer(text: str, local: LocalTransport, *, session_id: int, version: int) -> tuple[str, list[ReceivePlan]]:
+    """Return the answer that takes everything a robot can receive, with what comes on each m-line that sends.
+
+    Raises SdpError for a description that cannot be read.
+    """
+    offer = parse_description(text)
+    plans = [_receive_plan(section) for section in offer.sections]
+    taken = [section.mid for section, plan in zip(offer.sections, plans, strict=True) if plan is not None]
+    lines = _head(session_id, version, taken)
+    for section, plan in zip(offer.sections, plans, strict=True):
+        lines += _answered_section(section, plan, local)
+    active = [plan for section, plan in zip(offer.sections, plans, strict=True) if plan is not None and _sends(section)]
+    return render(lines), active
+
+
+def read_transport(text: str) -> tuple[RemoteTransport, MediaSection]:
+    """Return how to reach the other side, and the m-line whose DTLS attributes count.
+
+    Raises SdpError when the description has none.
+    """
+    description: SessionDescription = parse_description(text)
+    section = description.transport_section()
+    candidates = tuple(dict.fromkeys(_CANDIDATE.findall(text)))[:_MAX_CANDIDATES]
+    return RemoteTransport(section.ice_ufrag, section.ice_password, description.ice_lite, candidates), section
+
+
+def _head(session_id: int, version: int, bundle: Sequence[str]) -> list[str]:
+    lines = ["v=0", f"o=- {session_id} {version} IN IP4 127.0.0.1", "s=-", "t=0 0"]
+    if bundle:
+        lines.append(f"a=group:BUNDLE {' '.join(bundle)}")
+    return [*lines, "a=msid-semantic: WMS *"]
+
+
+def _offered_section(track: OfferedTrack, local: LocalTransport, cname: str) -> list[str]:
+    kind, codec, rids = track.loop.kind, track.loop.codec, track.rids
+    names = _AUDIO_EXTENSIONS if kind == "audio" else _VIDEO_EXTENSIONS + (_SIMULCAST_EXTENSIONS if rids else ())
+    media, rtx = (_AUDIO_PAYLOAD_TYPE, None) if kind == "audio" else _VIDEO_PAYLOAD_TYPES[codec]
+    lines = [
+        f"m={kind} 9 UDP/TLS/RTP/SAVPF {media}" + (f" {rtx}" if rtx else ""),
+        "c=IN IP4 0.0.0.0",
+        f"a=mid:{track.mid}",
+        "a=sendonly",
+        "a=rtcp-mux",
+        "a=rtcp-rsize",
+        *transport_lines(local),
+        *(f"a=extmap:{_EXTENSION_IDS[name]} {EXTENSION_URIS[name]}" for name in names),
+        f"a=msid:{cname} {kind}",
+    ]
+    if kind == "audio":
+        lines += codec_lines(media, "opus/48000/2", feedback=["transport-cc"], parameters="minptime=10;useinbandfec=1")
+    else:
+        parameters = _H264_PARAMETERS if codec == "H264" else ""
+        lines += codec_lines(media, f"{codec}/90000", feedback=_VIDEO_FEEDBACK, parameters=parameters, rtx_payload_type=rtx)
+    if rids:
+        return [*lines, *(f"a=rid:{rid} send" for rid in rids), f"a=simulcast:send {';'.join(rids)}"]
+    ssrc, rtx_ssrc = track.ssrcs[-1]
+    if rtx:
+        lines.append(f"a=ssrc-group:FID {ssrc} {rtx_ssrc}")
+    return lines + [f"a=ssrc:{number} cname:{cname}" for number in ((ssrc, rtx_ssrc) if rtx else (ssrc,))]
+
+
+def _send_plan(track: OfferedTrack, section: MediaSection) -> SendPlan | None:
+    kind: Kind = track.loop.kind
+    types = _payload_types(section)
+    chosen = next((known for known in types.values() if known.codec == track.loop.codec), None)
+    if section.rejected or chosen is None or section.direction not in ("recvonly", "sendrecv"):
+        return None
+    declared = {rid.rid for rid in section.rids if rid.direction == "recv"}
+    wanted = {layer.rid for layer in section.simulcast_recv if not layer.paused} & declared
+    rids = tuple(rid for rid in track.rids if rid in wanted)
+    return SendPlan(section.mid, kind, chosen, extension_ids(section.extensions, allow_rid=bool(rids)), rids)
+
+
+def _receive_plan(section: MediaSection) -> ReceivePlan | None:
+    types = _payload_types(section)
+    if section.rejected or section.kind not in ("audio", "video") or not types:
+        return None
+    kind: Kind = "audio" if section.kind == "audio" else "video"
+    rtx_ssrcs = {rtx: media for media, rtx in section.fid_groups}
+    return ReceivePlan(
+        mid=section.mid,
+        kind=kind,
+        payload_types=types,
+        extensions=extension_ids(section.extensions, allow_rid=False),
+        ssrcs=tuple(ssrc for ssrc in section.ssrcs if ssrc not in rtx_ssrcs),
+        rtx_ssrcs=rtx_ssrcs,
+    )
+
+
+def _payload_types(section: MediaSection) -> dict[int, PayloadType]:
+    rtx = {
+        payload.parameters.get("apt"): number
+        for number, payload in section.payload_formats.items()
+        if payload.name.lower() == "rtx"
+    }
+    types: dict[int, PayloadType] = {}
+    for number, payload in section.payload_formats.items():
+        codec = _codec(payload)
+        if codec is not None:
+            types[number] = PayloadType(number, codec, payload.clock_rate_hz, rtx.get(str(number)))
+    return types
+
+
+def _codec(payload: PayloadFormat) -> CodecName | None:
+    name = payload.name.lower()
+    if (name, payload.clock_rate_hz) == ("opus", 48_000):
+        return "opus"
+    if payload.clock_rate_hz != 90_000:
+        return None
+    if name == "vp8":
+        return "VP8"
+    return "H264" if name == "h264" and payload.parameters.get("packetization-mode") == "1" else None
+
+
+def _sends(section: MediaSection) -> bool:
+    return section.direction in ("sendonly", "sendrecv")
+
+
+def _answered_section(section: MediaSection, plan: ReceivePlan | None, local: LocalTransport) -> list[str]:
+    if plan is None:
+        return [
+            f"m={section.kind} 0 {section.protocol} {' '.join(section.formats)}",
+            "c=IN IP4 0.0.0.0",
+            f"a=mid:{section.mid}",
+            "a=inactive",
+        ]
+    numbers = [number for known in plan.payload_types.values() for number in (known.number, known.rtx) if number is not None]
+    names = _AUDIO_EXTENSIONS if plan.kind == "audio" else _VIDEO_EXTENSIONS
+    lines = [
+        f"m={section.kind} 9 {section.protocol} {' '.join(map(str, numbers))}",
+        "c=IN IP4 0.0.0.0",
+        f"a=mid:{section.mid}",
+        "a=recvonly" if _sends(section) else "a=inactive",
+        "a=rtcp-mux",
+        "a=rtcp-rsize",
+        *transport_lines(local),
+    ]
+    for name in names:
+        number = section.extensions.get(EXTENSION_URIS[name])
+        if number:
+            lines.append(f"a=extmap:{number} {EXTENSION_URIS[name]}")
+    for known in plan.payload_types.values():
+        offered = section.payload_formats[known.number]
+        wanted = ("transport-cc",) if plan.kind == "audio" else _VIDEO_FEEDBACK
+        parameters = ";".join(f"{name}={value}" for name, value in offered.parameters.items())
+        encoding = "opus/48000/2" if known.codec == "opus" else f"{known.codec}/90000"
+        feedback = [name for name in wanted if name in offered.feedback]
+        lines += codec_lines(known.number, encoding, feedback=feedback, parameters=parameters, rtx_payload_type=known.rtx)
+    return lines
