@@ -63,7 +63,7 @@ async def error_middleware(request: http.Request, handler: Any) -> http.StreamRe
         return response
     except SalamError as error:
         status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-        return http.json_response({"code": error.code, "message": error.message}, status=status)
+        return http.json_response({"error": {"code": error.code, "message": error.message}}, status=status)
 
 
 class _Api:

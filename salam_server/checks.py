@@ -98,7 +98,7 @@ def _check_python() -> Iterator[Check]:
 
 
 def _check_ports(settings: Settings) -> Iterator[Check]:
-    wanted = [("http_port", settings.http_port, ("tcp",))]
+    wanted: list[tuple[str, int, tuple[str, ...]]] = [("http_port", settings.http_port, ("tcp",))]
     if settings.calls:
         wanted.append(("media_port", settings.media_port, ("udp", "tcp")))
     if settings.live:

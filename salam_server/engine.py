@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web as http
 
 from ingest import RtmpServer
-from salam import AuthError, Clock, Metrics, RealClock, RequestError, get_logger, ntp_seconds
+from salam import AuthError, Clock, Metrics, RealClock, RequestError, get_logger
 from salam_server.api import api_routes, error_middleware
 from salam_server.call_media import SfuCallMedia
 from salam_server.checks import require_codecs
 from salam_server.pages import page_routes
 from salam_server.settings import Settings
-from sfu import Worker
-from sfu.plane import PurePlane
+from sfu import Worker, WorkerStats
 from signaling import CallMedia, Grants, Limits, NoMedia, SignalingServer, TokenIssuer
 from signaling.messages import IceServer
 from transcode import LiveLimits, LiveOrigin
@@ -52,7 +50,8 @@ class Engine:
         self._issuer = TokenIssuer(settings.secret or secrets.token_urlsafe(48))
         self._tls = _tls_context(settings)
         self._worker = self._make_worker() if settings.calls else None
-        media: CallMedia = NoMedia() if self._worker is None else SfuCallMedia(self._worker)
+        self._media = None if self._worker is None else SfuCallMedia(self._worker)
+        media: CallMedia = NoMedia() if self._media is None else self._media
         self._signaling = SignalingServer(
             issuer=self._issuer,
             dev=settings.dev,
@@ -122,6 +121,10 @@ class Engine:
         """Return every open room with its number of participants."""
         return [{"room": room.room, "participants": room.participants} for room in self._signaling.rooms()]
 
+    def media_stats(self) -> WorkerStats | None:
+        """Return the totals of the media server; None without calls."""
+        return None if self._worker is None else self._worker.stats()
+
     def mint_token(self, grants: Grants, *, ttl_s: float) -> str:
         """Return a signed token with ``grants`` that expires after ``ttl_s`` seconds."""
         return self._issuer.mint(grants, ttl_s=ttl_s, now_wall=self.clock.wall())
@@ -172,7 +175,7 @@ class Engine:
     async def close(self) -> None:
         """Close every part; idempotent. A part that fails to close does not keep the others open."""
         self._ready = False
-        parts: list[Any] = [*self._rtmp, self._signaling, self._worker, self._origin]
+        parts: list[Any] = [*self._rtmp, self._signaling, self._media, self._worker, self._origin]
         for part in parts:
             if part is None:
                 continue
@@ -195,14 +198,12 @@ class Engine:
 
     def _make_worker(self) -> Worker:
         settings = self.settings
-        # The two clocks are read together once; the plane converts with their difference for good.
-        ntp_offset_s = ntp_seconds(time.time()) - self.clock.monotonic()
         return Worker(
             host=settings.listen_host,
             port=settings.media_port,
             announced_addresses=settings.announced_addresses,
             announced_port=settings.announced_media_port or None,
-            plane=PurePlane(ntp_offset_s=ntp_offset_s),
+            include_loopback=settings.dev,
             metrics=self.metrics,
             clock=self.clock,
         )

@@ -154,5 +154,5 @@ async def test_a_stream_that_never_was_is_a_clear_404(site: Site) -> None:
     async with aiohttp.ClientSession() as http, http.get(f"{site.url}/live/nobody/index.m3u8") as response:
         assert response.status == 404
         body = await response.json()
-    assert body["code"] == "not_found"
-    assert "nobody" in body["message"]
+    assert body["error"]["code"] == "stream_offline"
+    assert "nobody" in body["error"]["message"]
