@@ -128,6 +128,7 @@ class SignalingClient:
         self._reconnect = reconnect
         self._ssl = ssl
         self._tasks = TaskOwner("signaling-client")
+        self._attendants = self._tasks
         self._socket: ClientConnection | None = None
         self._ready = asyncio.Event()
         self._pending: dict[int, tuple[asyncio.Future[Reply], Callable[[Reply], None] | None]] = {}
@@ -206,6 +207,8 @@ class SignalingClient:
         if socket is not None:
             await socket.close()
         await self._tasks.close()
+        # Cancelled in its last steps, the connection may have left these behind.
+        await self._attendants.close()
 
     def lose_connection(self) -> None:
         """Cut the connection without a goodbye, as a failing network does; for tests of what follows."""
@@ -377,7 +380,8 @@ class SignalingClient:
         """Open one connection and read from it until it closes. Raises SalamError when it was not opened or not welcome."""
         socket = await self._open()
         self._socket = socket
-        tasks = TaskOwner("signaling-connection", on_failure=lambda name, error: None)
+        # The greeting's failure is looked at below; nothing else in here fails.
+        tasks = self._attendants = TaskOwner("signaling-connection", on_failure=lambda name, error: None)
         greeting = tasks.spawn(self._hello(self.welcome is not None, tasks), name="hello")
         greeting.add_done_callback(lambda task: _pass_on(task, first))
         try:

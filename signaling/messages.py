@@ -21,7 +21,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 # A name is used in URLs, file names and metric-free logs; 64 is what DNS labels and most chat systems settle on (63 to 64).
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+# The look-ahead is for Python, whose `$` also matches before a line end.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
 DisplayName = Annotated[str, Meta(min_length=1, max_length=64)]
 # Chromium's largest offers, with 30 m-lines, stay under 100 kB; the bound leaves room for other browsers.
 Sdp = Annotated[str, Meta(min_length=1, max_length=262_144)]

@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from salam.errors import AuthError, ConfigError
-from signaling.messages import Name
 
 __all__ = ["ANY", "MIN_SECRET_BYTES", "Grants", "TokenIssuer"]
 
@@ -102,12 +101,16 @@ class Grants:
             raise _missing("chat")
 
 
+# The pattern of `messages.Name`, or the star.
+_NameOrAny = Annotated[str, Meta(pattern=r"^(?:\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,63})$(?!\n)")]
+
+
 class _GrantClaims(Struct, omit_defaults=True, kw_only=True):
-    room: Name | Annotated[str, Meta(pattern=r"^\*$")] | None = None
+    room: _NameOrAny | None = None
     publish: bool = False
     subscribe: bool = False
     moderate: bool = False
-    stream: Name | Annotated[str, Meta(pattern=r"^\*$")] | None = None
+    stream: _NameOrAny | None = None
     watch: bool = True
     chat: bool = True
 

@@ -1,0 +1,647 @@
+"""The signaling core under simulated time: rooms, resume, moderation, streams, limits. No sockets, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from salam import LimitError, RequestError
+from signaling import CloseCode, Grants, Hub, Limits, MessageError, Rate, TokenIssuer
+from signaling.effects import (
+    AddParticipant,
+    Close,
+    CloseRoom,
+    MediaCall,
+    OpenRoom,
+    PingPeer,
+    Publish,
+    RemoveParticipant,
+    Send,
+    SetMuted,
+)
+from signaling.media import MediaQuality, MediaTrack, PublishResult, SubscriptionOffer
+from signaling.messages import (
+    Chat,
+    ChatEvent,
+    Done,
+    Drain,
+    Error,
+    Hello,
+    Join,
+    Joined,
+    LayerChanged,
+    Leave,
+    Moderate,
+    Mute,
+    MuteRequested,
+    ParticipantJoined,
+    ParticipantLeft,
+    ParticipantUpdated,
+    Ping,
+    Pong,
+    PublishAnswer,
+    PublishedTrack,
+    PublishOffer,
+    Quality,
+    RaiseHand,
+    React,
+    Reaction,
+    Removed,
+    Request,
+    RoomState,
+    ServerMessage,
+    Speakers,
+    StreamChanged,
+    StreamState,
+    SubscribeAnswer,
+    SubscribeOffer,
+    Unwatch,
+    Watch,
+    Watching,
+    Welcome,
+)
+
+SECRET = "a secret that is at least 32 bytes long"
+WALL = 1_700_000_000.0
+
+
+class World:
+    """A hub with simulated time, whose media server does at once what it is asked unless told to hold."""
+
+    def __init__(self, limits: Limits | None = None, *, dev: bool = True) -> None:
+        self.now = 100.0
+        self.issuer = TokenIssuer(SECRET)
+        self.drops: list[str] = []
+        counter = iter(range(1_000_000))
+        self.hub = Hub(
+            issuer=self.issuer,
+            dev=dev,
+            limits=limits or Limits(),
+            new_id=lambda size: f"id{next(counter)}",
+            on_drop=self.drops.append,
+        )
+        self.inboxes: dict[int, list[ServerMessage]] = {}
+        self.closed: dict[int, CloseCode] = {}
+        self.media: list[object] = []
+        self.held: list[MediaCall] = []
+        self.hold = False
+        self.refuse: RequestError | None = None
+        self._ids: Iterator[int] = iter(range(1, 1_000_000))
+
+    def settle(self) -> None:
+        while effects := self.hub.take_effects():
+            for effect in effects:
+                match effect:
+                    case Send():
+                        for connection_id in effect.connection_ids:
+                            assert connection_id not in self.closed, "nothing is sent after a close"
+                            self.inboxes[connection_id].append(effect.message)
+                    case Close():
+                        self.closed[effect.connection_id] = effect.code
+                    case MediaCall():
+                        self.media.append(effect)
+                        if self.hold:
+                            self.held.append(effect)
+                        else:
+                            self.answer(effect)
+                    case OpenRoom() | CloseRoom() | PingPeer():
+                        self.media.append(effect)
+
+    def answer(self, call: MediaCall) -> None:
+        if self.refuse is not None and not isinstance(call.request, RemoveParticipant):
+            self.hub.media_failed(call, self.refuse)
+            return
+        result = None
+        if isinstance(call.request, Publish):
+            tracks = tuple(
+                MediaTrack(f"{call.participant_id}-{track.mid}", call.participant_id, track.mid, "video", track.source, ("q", "f"))
+                for track in call.request.tracks
+            )
+            result = PublishResult("answer", tracks)
+        self.hub.media_done(call, result)
+
+    def release(self) -> None:
+        self.hold = False
+        held, self.held = self.held, []
+        for call in held:
+            self.answer(call)
+        self.settle()
+
+    def advance(self, delta_s: float) -> None:
+        target = self.now + delta_s
+        while (deadline := self.hub.next_deadline()) is not None and deadline.at <= target:
+            self.now = deadline.at
+            self.hub.tick(self.now)
+            self.settle()
+        self.now = target
+
+    def next_id(self) -> int:
+        return next(self._ids)
+
+    def client(self, token: str = "", resume: str = "") -> Client:
+        return Client(self, token, resume)
+
+    def token(self, identity: str, *, moderate: bool = False, publish: bool = True, subscribe: bool = True, room: str = "*") -> str:
+        grants = Grants(identity=identity, room=room, publish=publish, subscribe=subscribe, moderate=moderate)
+        return self.issuer.mint(grants, ttl_s=3_600, now_wall=WALL)
+
+    def joined(self, name: str, room: str = "lobby", token: str = "") -> Client:
+        client = self.client(token)
+        client.join(room, name)
+        return client
+
+
+class Client:
+    """One connection of a client, welcome already."""
+
+    def __init__(self, world: World, token: str, resume: str) -> None:
+        self.world = world
+        self.connection_id = world.hub.connect(world.now)
+        self.inbox = world.inboxes.setdefault(self.connection_id, [])
+        self.participant_id = ""
+        reply = self.ask(Hello(id=world.next_id(), token=token, resume=resume))
+        assert isinstance(reply, Welcome), reply
+        self.welcome = reply
+
+    def send(self, request: Request) -> None:
+        self.world.hub.receive(self.connection_id, request, now=self.world.now, wall=WALL)
+        self.world.settle()
+
+    def ask(self, request: Request) -> ServerMessage:
+        self.send(request)
+        replies = [message for message in self.inbox if getattr(message, "re", None) == request.id]
+        assert len(replies) == 1, f"exactly one reply, not {replies}"
+        self.inbox.remove(replies[0])
+        return replies[0]
+
+    def refused(self, request: Request) -> str:
+        reply = self.ask(request)
+        assert isinstance(reply, Error), reply
+        return reply.code
+
+    def done(self, request: Request) -> None:
+        assert isinstance(self.ask(request), Done)
+
+    def join(self, room: str, name: str) -> Joined:
+        reply = self.ask(Join(id=self.id, room=room, name=name))
+        assert isinstance(reply, Joined), reply
+        self.participant_id = reply.participant_id
+        return reply
+
+    def publish(self, *mids: str, muted: bool = False) -> PublishAnswer:
+        tracks = [PublishedTrack(mid=mid, source="camera", muted=muted) for mid in mids]
+        reply = self.ask(PublishOffer(id=self.id, sdp="offer", tracks=tracks))
+        assert isinstance(reply, PublishAnswer)
+        return reply
+
+    def take(self) -> list[ServerMessage]:
+        messages = list(self.inbox)
+        self.inbox.clear()
+        return messages
+
+    def vanish(self, *, on_purpose: bool = False) -> None:
+        self.world.hub.disconnected(self.connection_id, now=self.world.now, on_purpose=on_purpose)
+        self.world.settle()
+
+    @property
+    def id(self) -> int:
+        return self.world.next_id()
+
+
+def test_people_come_and_go() -> None:
+    world = World()
+    ada = world.joined("Ada")
+    bob = world.client()
+    joined = bob.join("lobby", "Bob")
+    assert [other.name for other in joined.participants] == ["Ada"]
+    (event,) = ada.take()
+    assert isinstance(event, ParticipantJoined)
+    assert event.participant.participant_id == bob.participant_id
+    bob.done(Leave(id=bob.id))
+    assert ada.take() == [ParticipantLeft(participant_id=bob.participant_id, reason="left")]
+    assert bob.refused(Leave(id=bob.id)) == "not_joined"
+    ada.done(Leave(id=ada.id))
+    assert world.media[0] == OpenRoom("lobby")
+    assert world.media[-1] == CloseRoom("lobby")
+    assert world.hub.rooms() == []
+
+
+def test_the_first_message_must_be_hello_and_come_in_time() -> None:
+    world = World()
+    early = world.hub.connect(world.now)
+    world.inboxes[early] = []
+    world.hub.receive(early, Ping(id=1), now=world.now, wall=WALL)
+    world.settle()
+    assert world.closed[early] is CloseCode.POLICY
+    assert [message.code for message in world.inboxes[early] if isinstance(message, Error)] == ["hello_first"]
+    late = world.hub.connect(world.now)
+    world.advance(9.9)
+    assert late not in world.closed
+    world.advance(0.2)
+    assert world.closed[late] is CloseCode.HELLO_TIMEOUT
+    assert world.hub.stats().connections == 0
+
+
+def test_without_a_token_nobody_enters_a_server_in_production() -> None:
+    world = World(dev=False)
+    for token, code in [("", "token_missing"), ("nonsense", "token_malformed")]:
+        connection_id = world.hub.connect(world.now)
+        inbox = world.inboxes[connection_id] = []
+        world.hub.receive(connection_id, Hello(id=1, token=token), now=world.now, wall=WALL)
+        world.settle()
+        assert isinstance(inbox[0], Error)
+        assert inbox[0].code == code
+        assert world.closed[connection_id] is CloseCode.POLICY
+    assert world.drops == ["auth", "auth"]
+
+
+def test_grants_bound_what_a_client_may_do() -> None:
+    world = World(dev=False)
+    guest = world.client(world.token("guest", publish=False, subscribe=False, room="lobby"))
+    assert guest.refused(Join(id=guest.id, room="other", name="G")) == "grant_missing"
+    assert guest.join("lobby", "G").can_publish is False
+    assert guest.refused(PublishOffer(id=guest.id, sdp="x", tracks=[])) == "grant_missing"
+    assert guest.refused(SubscribeAnswer(id=guest.id, revision=1, sdp="x")) == "grant_missing"
+    world.hub.calls.subscription_offered("lobby", guest.participant_id, SubscriptionOffer(1, "offer", ()))
+    world.settle()
+    assert guest.take() == []
+
+
+def test_a_silent_peer_is_gone_within_90_seconds() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    ada.take()
+    start = world.now
+    gone_at = None
+    while gone_at is None and world.now < start + 100:
+        world.advance(1.0)
+        world.hub.heard(ada.connection_id, world.now)
+        if any(isinstance(message, ParticipantLeft) and message.reason == "lost" for message in ada.inbox):
+            gone_at = world.now
+    assert gone_at is not None
+    assert gone_at - start <= 90.0
+    assert world.closed == {bob.connection_id: CloseCode.SILENT}
+    pings = [effect for effect in world.media if effect == PingPeer(ada.connection_id)]
+    assert len(pings) == 3, "a ping every 30 s"
+
+
+def test_a_lost_client_resumes_as_the_same_participant() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    ada.publish("0")
+    ada.take(), bob.take()
+    world.hub.calls.subscription_offered("lobby", bob.participant_id, SubscriptionOffer(3, "offer", ()))
+    world.settle()
+    bob.vanish()
+    (update,) = ada.take()
+    assert isinstance(update, ParticipantUpdated)
+    assert update.participant.connected is False
+    ada.done(Chat(id=ada.id, chat_id="c1", text="are you there?"))
+    world.advance(29.0)
+    back = world.client(resume=bob.welcome.resume)
+    assert back.welcome.resumed
+    assert back.welcome.session_id == bob.welcome.session_id
+    state, offer = back.take()
+    assert isinstance(state, RoomState)
+    assert state.participant.participant_id == bob.participant_id
+    assert [line.text for line in state.chat] == ["are you there?"]
+    assert [len(other.tracks) for other in state.participants] == [1]
+    assert isinstance(offer, SubscribeOffer)
+    assert offer.revision == 3
+    assert back.join("lobby", "Bob").participant_id == bob.participant_id, "joining again answers with the present state"
+    back.done(SubscribeAnswer(id=back.id, revision=3, sdp="answer"))
+    back.vanish()
+    again = world.client(resume=bob.welcome.resume)
+    assert [type(message) for message in again.take()] == [RoomState], "an answered offer is not repeated"
+
+
+def test_a_lost_client_is_gone_after_the_grace() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    bob.vanish()
+    ada.take()
+    world.advance(29.9)
+    assert ada.take() == []
+    world.advance(0.2)
+    assert ada.take() == [ParticipantLeft(participant_id=bob.participant_id, reason="lost")]
+    assert not world.client(resume=bob.welcome.resume).welcome.resumed
+    assert not world.client(resume="id1.wrong").welcome.resumed
+
+
+def test_a_goodbye_ends_the_session_at_once() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    ada.take()
+    bob.vanish(on_purpose=True)
+    assert ada.take() == [ParticipantLeft(participant_id=bob.participant_id, reason="left")]
+
+
+def test_a_second_connection_takes_the_session_over() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    ada.take()
+    back = world.client(resume=bob.welcome.resume)
+    assert back.welcome.resumed
+    assert world.closed[bob.connection_id] is CloseCode.RESUMED_ELSEWHERE
+    bob.vanish()
+    assert all(not isinstance(message, ParticipantLeft) for message in ada.take())
+    back.done(RaiseHand(id=back.id, raised=True))
+
+
+def test_the_same_identity_replaces_its_older_self_and_nobody_else() -> None:
+    world = World()
+    watcher = world.joined("Watcher")
+    old = world.joined("Ada", token=world.token("ada"))
+    watcher.take()
+    new = world.joined("Ada", token=world.token("ada"))
+    assert old.take()[-1] == Removed(reason="replaced")
+    assert old.refused(Leave(id=old.id)) == "not_joined"
+    left, joined = watcher.take()
+    assert left == ParticipantLeft(participant_id=old.participant_id, reason="removed")
+    assert isinstance(joined, ParticipantJoined)
+    assert joined.participant.participant_id == new.participant_id != old.participant_id
+    world.joined("Ada")
+    world.joined("Ada")
+    assert world.hub.rooms()[0].participants == 4, "anonymous people of one name are different people"
+
+
+def test_moderators() -> None:
+    world = World()
+    boss, bob = world.joined("Boss"), world.joined("Bob")
+    track_id = bob.publish("0").track_ids["0"]
+    bob.done(RaiseHand(id=bob.id, raised=True))
+    boss.take(), bob.take()
+    mute = {"participant_id": bob.participant_id, "track_id": track_id}
+    assert bob.refused(Moderate(id=bob.id, action="remove", participant_id=boss.participant_id)) == "grant_missing"
+    boss.done(Moderate(id=boss.id, action="mute", **mute))
+    requested, update = bob.take()
+    assert requested == MuteRequested(track_id=track_id, by="Boss")
+    assert isinstance(update, ParticipantUpdated)
+    assert (update.participant.tracks[0].muted, update.participant.tracks[0].muted_by_moderator) == (True, True)
+    bob.done(Mute(id=bob.id, track_id=track_id, muted=False))
+    update = boss.take()[-1]
+    assert isinstance(update, ParticipantUpdated)
+    assert (update.participant.tracks[0].muted, update.participant.tracks[0].muted_by_moderator) == (False, False)
+    boss.done(Moderate(id=boss.id, action="lower_hand", participant_id=bob.participant_id))
+    update = bob.take()[-1]
+    assert isinstance(update, ParticipantUpdated)
+    assert update.participant.hand_raised is False
+    assert boss.refused(Moderate(id=boss.id, action="mute", participant_id=bob.participant_id)) == "unknown_track"
+    assert boss.refused(Moderate(id=boss.id, action="remove", participant_id=boss.participant_id)) == "bad_target"
+    assert boss.refused(Moderate(id=boss.id, action="remove", participant_id="nobody")) == "unknown_participant"
+    boss.done(Moderate(id=boss.id, action="remove", participant_id=bob.participant_id))
+    assert bob.take()[-1] == Removed(reason="moderator")
+    assert boss.take()[-1] == ParticipantLeft(participant_id=bob.participant_id, reason="removed")
+
+
+def test_in_development_a_room_never_stays_without_a_moderator() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    bob.take()
+    ada.done(Leave(id=ada.id))
+    _, update = bob.take()
+    assert isinstance(update, ParticipantUpdated)
+    assert update.participant.moderator
+    world = World(dev=False)
+    ada, boss = world.joined("Ada", token=world.token("ada")), world.joined("Boss", token=world.token("boss", moderate=True))
+    assert ada.refused(Moderate(id=ada.id, action="remove", participant_id=boss.participant_id)) == "grant_missing"
+    boss.done(Moderate(id=boss.id, action="remove", participant_id=ada.participant_id))
+
+
+def test_tracks_keep_their_silence_through_a_renegotiation() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    first = ada.publish("0", muted=True).track_ids["0"]
+    ada.publish("0", "1")
+    update = bob.take()[-1]
+    assert isinstance(update, ParticipantUpdated)
+    assert {track.track_id: track.muted for track in update.participant.tracks} == {first: True, f"{ada.participant_id}-1": False}
+    last_publish = [call.request for call in world.media if isinstance(call, MediaCall) and isinstance(call.request, Publish)][-1]
+    assert [track.muted for track in last_publish.tracks] == [True, False]
+    assert ada.refused(Mute(id=ada.id, track_id="nope", muted=True)) == "unknown_track"
+    double = [PublishedTrack(mid="0", source="camera"), PublishedTrack(mid="0", source="screen")]
+    assert ada.refused(PublishOffer(id=ada.id, sdp="x", tracks=double)) == "bad_tracks"
+
+
+def test_what_the_media_server_refuses_changes_nothing() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    track_id = ada.publish("0").track_ids["0"]
+    bob.take()
+    world.refuse = RequestError("no", code="media_says_no", retryable=True)
+    assert ada.refused(Mute(id=ada.id, track_id=track_id, muted=True)) == "media_says_no"
+    assert ada.refused(PublishOffer(id=ada.id, sdp="x", tracks=[])) == "media_says_no"
+    late = world.client()
+    assert late.refused(Join(id=late.id, room="lobby", name="Late")) == "media_says_no"
+    assert late.refused(Join(id=late.id, room="new", name="Late")) == "media_says_no"
+    assert world.media[-1] == CloseRoom("new")
+    assert bob.take() == []
+    world.refuse = None
+    assert [len(other.tracks) for other in late.join("lobby", "Late").participants] == [1, 0]
+
+
+def test_nobody_sees_a_participant_before_the_media_server_is_ready() -> None:
+    world = World()
+    ada = world.joined("Ada")
+    world.hold = True
+    bob = world.client()
+    bob.send(Join(id=900_000, room="lobby", name="Bob"))
+    assert ada.take() == bob.take() == []
+    assert bob.refused(RaiseHand(id=bob.id, raised=True)) == "not_joined"
+    assert bob.refused(Join(id=bob.id, room="lobby", name="Bob")) == "already_joined"
+    call = world.held[0]
+    assert call.request == AddParticipant()
+    world.hub.calls.subscription_offered("lobby", call.participant_id, SubscriptionOffer(1, "offer", ()))
+    world.release()
+    assert [type(message) for message in bob.take()] == [Joined, SubscribeOffer], "an early offer waits for the reply"
+    world.hold = True
+    carl = world.client()
+    carl.send(Join(id=900_001, room="lobby", name="Carl"))
+    carl.vanish()
+    ada.take()
+    world.release()
+    assert ada.take() == []
+    assert world.hub.rooms()[0].participants == 2
+
+
+def test_a_moderators_call_on_somebody_who_left_is_answered() -> None:
+    world = World()
+    boss, bob = world.joined("Boss"), world.joined("Bob")
+    track_id = bob.publish("0").track_ids["0"]
+    world.hold = True
+    boss.send(Moderate(id=900_000, action="mute", participant_id=bob.participant_id, track_id=track_id))
+    assert isinstance(world.held[0].request, SetMuted)
+    bob.vanish(on_purpose=True)
+    boss.take()
+    world.release()
+    (reply,) = boss.take()
+    assert isinstance(reply, Error)
+    assert (reply.re, reply.code) == (900_000, "unknown_participant")
+
+
+def test_chat_is_kept_for_newcomers_and_a_retry_is_shown_once() -> None:
+    world = World(Limits(chat_history=3, chat=Rate(1.0, 50)))
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    ada.take(), bob.take()
+    for number in [0, 1, 2, 2, 3, 3]:
+        ada.done(Chat(id=ada.id, chat_id=f"c{number}", text=f"line {number}"))
+    bob.done(Chat(id=bob.id, chat_id="c3", text="mine"))
+    texts = [message.line.text for message in bob.take() if isinstance(message, ChatEvent)]
+    assert texts == ["line 0", "line 1", "line 2", "line 3", "mine"]
+    late = world.client()
+    assert [line.text for line in late.join("lobby", "Late").chat] == ["line 2", "line 3", "mine"]
+
+
+def test_rates_are_limited_and_floods_end() -> None:
+    world = World(Limits(messages=Rate(1.0, 20), chat=Rate(1.0, 2), reactions=Rate(1.0, 1), refused_messages=5))
+    ada = world.joined("Ada")
+    for number in range(2):
+        ada.done(Chat(id=ada.id, chat_id=str(number), text="x"))
+    assert ada.refused(Chat(id=ada.id, chat_id="3", text="x")) == "rate_limited"
+    world.advance(1.0)
+    ada.done(Chat(id=ada.id, chat_id="4", text="x"))
+    assert isinstance(ada.ask(Watch(id=ada.id, stream="s")), Watching)
+    ada.done(React(id=ada.id, stream="s", emoji="👏"))
+    assert ada.refused(React(id=ada.id, stream="s", emoji="👏")) == "rate_limited"
+    while isinstance(ada.ask(Ping(id=ada.id)), Pong):
+        pass
+    assert ada.connection_id not in world.closed
+    for _ in range(5):
+        ada.send(Ping(id=ada.id))
+    assert world.closed[ada.connection_id] is CloseCode.POLICY
+    assert world.drops.count("rate_limited") > 5
+
+
+def test_unreadable_messages_are_answered_and_end_the_connection_when_many() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    for number in range(10):
+        assert ada.connection_id not in world.closed
+        world.hub.malformed(ada.connection_id, MessageError("bad", request_id=number), world.now)
+        world.settle()
+    assert world.closed[ada.connection_id] is CloseCode.POLICY
+    assert [message.re for message in ada.inbox if isinstance(message, Error)] == list(range(10))
+    bob.done(RaiseHand(id=bob.id, raised=True))
+
+
+def test_bounds() -> None:
+    world = World(Limits(connections=4, rooms=1, participants_per_room=2, streams=1, watchers_per_stream=1, streams_per_session=1))
+    ada, bob, carl = world.joined("Ada"), world.joined("Bob"), world.client()
+    assert carl.refused(Join(id=carl.id, room="lobby", name="Carl")) == "room_full"
+    assert carl.refused(Join(id=carl.id, room="other", name="Carl")) == "too_many_rooms"
+    assert carl.refused(Join(id=carl.id, room="lobby", name=" \t ")) == "bad_name"
+    assert carl.refused(Join(id=carl.id, room="lobby", name="a\x1b[2J")) == "bad_name"
+    assert isinstance(ada.ask(Watch(id=ada.id, stream="s")), Watching)
+    assert bob.refused(Watch(id=bob.id, stream="s")) == "stream_full"
+    assert bob.refused(Watch(id=bob.id, stream="t")) == "too_many_streams"
+    assert ada.refused(Watch(id=ada.id, stream="t")) == "too_many_streams"
+    with pytest.raises(LimitError):
+        world.hub.set_stream_state("t", "live")
+    world.hub.connect(world.now)
+    with pytest.raises(LimitError):
+        world.hub.connect(world.now)
+
+
+def test_a_stream_has_viewers_a_state_and_a_chat() -> None:
+    world = World()
+    world.hub.set_stream_state("show", "live")
+    ada, bob = world.client(), world.client()
+    watching = ada.ask(Watch(id=ada.id, stream="show", name="Ada"))
+    assert isinstance(watching, Watching)
+    assert (watching.state, watching.viewers) == ("live", 1)
+    assert isinstance(bob.ask(Watch(id=bob.id, stream="show")), Watching)
+    world.advance(1.0)
+    assert ada.take() == [StreamChanged(stream="show", state="live", viewers=2)], "one event for all who came in a second"
+    ada.done(Chat(id=ada.id, chat_id="1", text="hi", stream="show"))
+    bob.done(React(id=bob.id, stream="show", emoji="🎉"))
+    line, reaction = bob.take()[-2:]
+    assert isinstance(line, ChatEvent)
+    assert (line.line.name, line.stream) == ("Ada", "show")
+    assert reaction == Reaction(stream="show", emoji="🎉")
+    world.hub.set_stream_state("show", "interrupted")
+    world.settle()
+    assert ada.take()[-1] == StreamChanged(stream="show", state="interrupted", viewers=2)
+    bob.vanish()
+    back = world.client(resume=bob.welcome.resume)
+    (state,) = back.take()
+    assert isinstance(state, StreamState)
+    assert (state.state, state.viewers, [line.text for line in state.chat]) == ("interrupted", 2, ["hi"])
+    back.done(Unwatch(id=back.id, stream="show"))
+    assert back.refused(Chat(id=back.id, chat_id="2", text="x", stream="show")) == "not_watching"
+    assert back.refused(React(id=back.id, stream="show", emoji="x")) == "not_watching"
+    assert world.hub.viewer_count("show") == 1
+    ada.vanish(on_purpose=True)
+    world.hub.set_stream_state("show", "ended")
+    assert world.hub.stats().streams == 0
+
+
+def test_reports_of_the_media_server_reach_the_room() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    ada.take()
+    calls = world.hub.calls
+    calls.speakers_changed("lobby", [(bob.participant_id, -20), ("ghost", -10)])
+    calls.quality_changed(
+        "lobby", [MediaQuality(bob.participant_id, 1, "uplink_loss", 80.0, 7.5), MediaQuality("ghost", 0, "lost", 0, 0)]
+    )
+    calls.layer_changed("lobby", ada.participant_id, "t", "q")
+    calls.media_lost("lobby", ada.participant_id)
+    calls.speakers_changed("gone", [])
+    calls.quality_changed("gone", [])
+    world.settle()
+    speakers, quality, layer, lost = ada.take()
+    assert isinstance(speakers, Speakers)
+    assert [(one.participant_id, one.level_dbov) for one in speakers.speakers] == [(bob.participant_id, -20)]
+    assert isinstance(quality, Quality)
+    assert [(one.participant_id, one.reason) for one in quality.reports] == [(bob.participant_id, "uplink_loss")]
+    assert layer == LayerChanged(track_id="t", rid="q")
+    assert isinstance(lost, Quality)
+    assert [(one.participant_id, one.score) for one in lost.reports] == [(ada.participant_id, 0)]
+    assert [type(message) for message in bob.take()] == [Speakers, Quality]
+
+
+def test_closing_a_room_sends_everybody_out() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    ada.take()
+    world.hub.close_room("lobby")
+    world.settle()
+    assert ada.take() == bob.take() == [Removed(reason="room_closed")]
+    assert world.hub.rooms() == []
+    assert world.media[-1] == CloseRoom("lobby")
+
+
+def test_draining_spreads_the_return() -> None:
+    world = World()
+    clients = [world.client() for _ in range(10)]
+    world.hub.drain(4.0)
+    world.settle()
+    delays = [message.retry_after_s for client in clients for message in client.take() if isinstance(message, Drain)]
+    assert len(delays) == 10
+    assert len(set(delays)) == 10
+    assert all(4.0 <= delay <= 8.0 for delay in delays)
+
+
+def test_closing_ends_everything() -> None:
+    world = World()
+    ada, lost = world.joined("Ada"), world.joined("Lost")
+    assert isinstance(ada.ask(Watch(id=ada.id, stream="s")), Watching)
+    lost.vanish()
+    world.hub.close(world.now)
+    world.settle()
+    stats = world.hub.stats()
+    assert (stats.connections, stats.sessions, stats.rooms, stats.participants, stats.streams) == (0, 0, 0, 0, 0)
+    assert world.closed[ada.connection_id] is CloseCode.GOING_AWAY
+    world.advance(1_000.0)
+    assert world.hub.next_deadline() is None
+
+
+def test_a_full_room_of_200() -> None:
+    world = World()
+    clients = [world.joined(f"P{number}") for number in range(200)]
+    assert len(clients[0].take()) == 199
+    for client in clients:
+        client.vanish(on_purpose=True)
+    assert world.hub.stats().sessions == 0
+    assert world.hub.next_deadline() is None
