@@ -79,8 +79,8 @@ class _ChunkStream:
 class ChunkReader:
     """Puts the messages of one direction together.
 
-    Call `receive_data` with what arrived, then `next_message` until it returns None. Set Chunk Size and Abort Message act here
-    and are not returned. After a ProtocolError the stream has no known position any more and the reader must be thrown away.
+    Call `receive_data` with what arrived, then `next_message` until it returns None. Set Chunk Size and Abort Message act here,
+    and are returned too. After a ProtocolError the stream has no known position any more and the reader must be thrown away.
     """
 
     def __init__(self, limits: RtmpLimits | None = None) -> None:
@@ -115,11 +115,11 @@ class ChunkReader:
             if message is None:
                 if self._current is not None:
                     return None
-            elif message.type_id == MessageType.SET_CHUNK_SIZE:
-                self._set_chunk_size(message.payload)
-            elif message.type_id == MessageType.ABORT:
-                self._abort(message.payload)
             else:
+                if message.type_id == MessageType.SET_CHUNK_SIZE:
+                    self._set_chunk_size(message.payload)
+                elif message.type_id == MessageType.ABORT:
+                    self._abort(message.payload)
                 return message
 
     def _read_header(self) -> bool:
@@ -231,8 +231,8 @@ class ChunkReader:
 
     def _set_chunk_size(self, payload: bytes) -> None:
         size = int.from_bytes(payload[:4], "big")
-        if len(payload) < 4 or not 1 <= size < _HALF_RANGE:
-            raise ProtocolError("a chunk size outside 1 to 2147483647")
+        if len(payload) < 4 or not self._limits.min_chunk_size_bytes <= size < _HALF_RANGE:
+            raise ProtocolError(f"a chunk size outside {self._limits.min_chunk_size_bytes} to 2147483647")
         self.chunk_size_bytes = size
 
     def _abort(self, payload: bytes) -> None:

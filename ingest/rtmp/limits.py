@@ -21,6 +21,13 @@ class RtmpLimits:
     """All unfinished messages of one connection together: one largest picture beside audio and data that are interleaved with
     it."""
 
+    min_chunk_size_bytes: int = 128
+    """RTMP's own recommendation (section 5.4.1). One-byte chunks would make every byte cost as much as a kilobyte."""
+
+    max_messages_per_s: int = 10_000
+    """A publisher sends 100 to 200; this is a minute's worth that comes at once after the network stalled. A message can be one
+    byte long, so without a bound one client could keep the event loop busy."""
+
     max_chunk_streams: int = 32
     """Chunk stream ids of one connection. Encoders use three to eight; the protocol's 65,597 would be a memory hole."""
 

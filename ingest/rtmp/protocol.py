@@ -96,6 +96,9 @@ class RtmpSession:
         self._pending_name = ""
         self._window_bytes = _DEFAULT_WINDOW_BYTES
         self._acknowledged_bytes = 0
+        # Messages since `_counting_from_s`, against floods.
+        self._messages = 0
+        self._counting_from_s = now
 
     @property
     def bytes_received(self) -> int:
@@ -138,6 +141,7 @@ class RtmpSession:
             message = next(self._parts, None) or self._reader.next_message()
             if message is None:
                 return None
+            self._count_message(now)
             self._on_message(message, now)
         event = self._events.popleft()
         if isinstance(event, PublishRequested):
@@ -188,6 +192,13 @@ class RtmpSession:
             self.state = SessionState.CLOSED
         else:
             self.refuse("NetConnection.Connect.Rejected", f"Nothing was published within {self._limits.start_timeout_s:g} s.")
+
+    def _count_message(self, now: float) -> None:
+        if now - self._counting_from_s >= 1.0:
+            self._counting_from_s, self._messages = now, 0
+        self._messages += 1
+        if self._messages > self._limits.max_messages_per_s:
+            raise ProtocolError(f"more than {self._limits.max_messages_per_s} messages in a second", code="message_flood")
 
     def _on_message(self, message: Message, now: float) -> None:
         match message.type_id:
