@@ -78,8 +78,9 @@ class _Stream:
         else:
             self.packetizer = H264Packetizer() if codec == "H264" else OpusPacketizer()
         self.history: OrderedDict[int, tuple[RtpPacket, int]] = OrderedDict()
-        # Browsers name the m-line and the layer in every packet until the other side reports that it knows the stream.
-        self.acknowledged = False
+        # Browsers name the m-line and the layer in every packet until the other side reports that it knows the SSRC; the one of
+        # retransmissions is known by itself.
+        self.acknowledged: set[int] = set()
         self.frames = self.keyframes = self.packets = self.bytes = self.resent = 0
         self.fraction_lost = 0.0
         self.rtt_s: float | None = None
@@ -172,10 +173,12 @@ class TrackSender:
 
     def on_report_block(self, block: ReportBlock, now: float) -> None:
         """Take a receiver's view of one stream, of this track or another."""
-        stream = self._by_ssrc(block.ssrc)
+        stream = next((known for known in self._streams.values() if block.ssrc in (known.ssrc, known.rtx_ssrc)), None)
         if stream is None:
             return
-        stream.acknowledged = True
+        stream.acknowledged.add(block.ssrc)
+        if block.ssrc == stream.rtx_ssrc:
+            return
         stream.fraction_lost = block.fraction_lost / 256
         rtt_s = round_trip_s(now + self._ntp_offset_s, block.last_sr, block.delay_since_last_sr)
         stream.rtt_s = stream.rtt_s if rtt_s is None else rtt_s
@@ -256,7 +259,7 @@ class TrackSender:
             elements[ids.transport_cc] = self._transport_sequence().to_bytes(2, "big")
         if ids.audio_level and self.plan.kind == "audio":
             elements[ids.audio_level] = bytes(((0x80 if level_dbov > -127 else 0) | -level_dbov,))
-        if not stream.acknowledged:
+        if (stream.rtx_ssrc if retransmission else stream.ssrc) not in stream.acknowledged:
             if ids.mid:
                 elements[ids.mid] = self.plan.mid.encode()
             rid_id = ids.repaired_rid if retransmission else ids.rid
