@@ -78,9 +78,11 @@ def answer_publish_offer(
         if spec is None:
             body += _reject(section)
             continue
+        # With everything in one bundle, the candidates of the first m-line count for all.
+        side = local.without_candidates() if accepted else local
         accepted.append(section.mid)
         producers.append(spec)
-        body += _answer_section(section, spec, local, frozenset(rid for mid, rid in paused if mid == section.mid))
+        body += _answer_section(section, spec, side, frozenset(rid for mid, rid in paused if mid == section.mid))
     if not accepted:
         raise SdpError("the offer has no audio or video that this server understands")
     head = session_lines(session_id=session_id, version=version, bundle=accepted, allow_mixed=offer.extmap_allow_mixed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -54,6 +55,10 @@ class LocalTransport:
     setup: str
     """``passive`` or ``active`` in answers, ``actpass`` in offers."""
 
+    def without_candidates(self) -> LocalTransport:
+        """The same for an m-line that is bundled with an earlier one (RFC 8829 section 5.2.2)."""
+        return dataclasses.replace(self, candidates=())
+
 
 def extension_ids(extensions: dict[str, int], *, allow_rid: bool) -> ExtensionIds:
     """Pick the ids of the extensions that we know; ``allow_rid`` is for m-lines with simulcast."""
@@ -75,15 +80,17 @@ def session_lines(*, session_id: int, version: int, bundle: Sequence[str], allow
 
 
 def transport_lines(local: LocalTransport) -> list[str]:
-    """ICE and DTLS attributes of one m-line; the same on each, because any may carry the bundle."""
-    return [
+    """ICE and DTLS attributes of one m-line."""
+    lines = [
         f"a=ice-ufrag:{local.ufrag}",
         f"a=ice-pwd:{local.password}",
         f"a=fingerprint:{local.fingerprint.algorithm} {local.fingerprint.value}",
         f"a=setup:{local.setup}",
         *(_candidate_line(index, candidate) for index, candidate in enumerate(local.candidates, start=1)),
-        "a=end-of-candidates",
     ]
+    if local.candidates:
+        lines.append("a=end-of-candidates")
+    return lines
 
 
 def _candidate_line(index: int, candidate: Candidate) -> str:

@@ -139,6 +139,11 @@ class Worker:
         """Where the worker counts."""
         return self._metrics
 
+    @property
+    def routers(self) -> tuple[Router, ...]:
+        """The open routers."""
+        return self._engine.routers
+
     async def start(self) -> None:
         """Open both sockets. Raises ResourceError when the port is taken or the address is not this machine's."""
         if self._closed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sfu.plane.interface import AudioSummary
@@ -11,8 +12,9 @@ __all__ = ["SpeakerDetector"]
 # Speech at a laptop's microphone is between -20 and -45 dBov; typing and fans stay below. Staying needs less than entering.
 _ENTER_DBOV = -45
 _STAY_DBOV = -55
-# A word takes this long; a cough or a door does not.
+# A word takes this long; a cough or a door does not. Gaps between syllables and words do not end it.
 _ENTER_AFTER_S = 0.25
+_GAP_S = 0.6
 # Pauses between sentences are shorter.
 _LEAVE_AFTER_S = 1.2
 # The order of two speakers changes only when one is clearly louder: 6 dB is twice the amplitude.
@@ -25,8 +27,8 @@ _SILENCE_DBOV = -127
 @dataclass(slots=True)
 class _Voice:
     level_dbov: float
-    loud_since_s: float | None = None
-    heard_s: float = 0.0
+    loud_since_s: float = 0.0
+    heard_s: float = -math.inf
     speaking: bool = False
 
 
@@ -51,13 +53,10 @@ class SpeakerDetector:
         voice = self._voices.setdefault(key, _Voice(level))
         voice.level_dbov += _SMOOTHING * (level - voice.level_dbov)
         if level >= _ENTER_DBOV or (voice.speaking and level >= _STAY_DBOV):
-            voice.heard_s = now
-            if voice.loud_since_s is None:
+            if not voice.speaking and now - voice.heard_s > _GAP_S:
                 voice.loud_since_s = now
-            if now - voice.loud_since_s >= _ENTER_AFTER_S:
-                voice.speaking = True
-        elif not voice.speaking:
-            voice.loud_since_s = None
+            voice.heard_s = now
+            voice.speaking = voice.speaking or now - voice.loud_since_s >= _ENTER_AFTER_S
 
     def remove(self, key: str) -> None:
         """Forget a participant."""
@@ -68,7 +67,6 @@ class SpeakerDetector:
         for voice in self._voices.values():
             if voice.speaking and now - voice.heard_s >= _LEAVE_AFTER_S:
                 voice.speaking = False
-                voice.loud_since_s = None
         order = self._rank({key for key, voice in self._voices.items() if voice.speaking})
         if order == self._order:
             return None
