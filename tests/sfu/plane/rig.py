@@ -101,6 +101,8 @@ class SimulatedLayer:
                 keyidx=self.keyidx,
                 sync=temporal == 1,
             )
+            # The last bytes tell the tests what this was before it was forwarded.
+            payload += bytes((self.ssrc & 0xFF, self.frame - 1 & 0xFF, temporal))
             packet = RtpPacket(
                 96, self.sequence & 0xFFFF, timestamp, self.ssrc, payload, marker=index == self.packets_per_frame - 1
             )
