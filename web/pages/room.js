@@ -1,8 +1,6 @@
-import { Call } from "../sdk/call.js";
 import { openDevice } from "../sdk/devices.js";
 import { SalamError, Signaling, socketUrl } from "../sdk/signaling.js";
 import "../ui/brand.js";
-import { CallView } from "../ui/call_view.js";
 import { rememberedDevice } from "../ui/device_pickers.js";
 import { byId } from "../ui/dom.js";
 import { setLabel } from "../ui/i18n.js";
@@ -12,6 +10,8 @@ import "../ui/state_screen.js";
 import "../ui/switches.js";
 import { pageToken, publishDebug } from "./page.js";
 
+/** @import { Call } from "../sdk/call.js" */
+/** @import { CallView } from "../ui/call_view.js" */
 /** @import { Lobby, LobbyResult } from "../ui/lobby.js" */
 /** @import { StateScreen, StateAction } from "../ui/state_screen.js" */
 /** @import { Key } from "../ui/strings.js" */
@@ -64,8 +64,15 @@ function endWith(error) {
   else end("failed", message);
 }
 
+/** The call itself comes while one looks at the lobby, so that the lobby comes first. */
+function loadCall() {
+  return Promise.all([import("../sdk/call.js"), import("../ui/call_view.js")]);
+}
+
 /** @param {LobbyResult} person */
 async function enter(person) {
+  lobby.busy = true;
+  const [{ Call }, { CallView }] = await loadCall();
   const codec = query.get("codec") === "h264" ? "h264" : "vp8";
   const joining = new Call({ signaling, codec });
   call = joining;
@@ -73,7 +80,6 @@ async function enter(person) {
   joining.on("failed", endWith);
   if (person.microphone) await joining.publish("microphone", person.microphone, { muted: !person.microphoneOn });
   if (person.camera) await joining.publish("camera", person.camera, { muted: !person.cameraOn });
-  lobby.busy = true;
   let early = true;
   joining.on("joined", () => {
     if (!early) return;
@@ -117,6 +123,7 @@ function greet() {
   if (!lobby.hidden) return;
   lobby.hidden = false;
   lobby.start(room);
+  loadCall().catch(() => {});
 }
 
 document.title = room;

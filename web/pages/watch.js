@@ -17,7 +17,7 @@ import { pageToken, publishDebug } from "./page.js";
 /** @import { StreamState } from "../sdk/messages.js" */
 /** @import { Key } from "../ui/strings.js" */
 
-const REACTIONS = ["👏", "❤️", "😂", "😮", "🎉"];
+const REACTIONS = ["👍", "❤️", "😂", "😮", "😢"];
 const NAME_STORED = "salam.name";
 
 const stream = decodeURIComponent(location.pathname.split("/")[2] ?? "");

@@ -270,31 +270,41 @@ export class Call extends Emitter {
   /** @param {Welcome} welcome */
   async #welcomed(welcome) {
     if (this.#ended || !this.participantId) return;
-    if (welcome.resumed) {
-      // The session is the old one; media that broke meanwhile is mended, media that flows is left alone.
-      if (!isUp(this.publisher?.pc)) this.publisher?.restart();
-      if (!isUp(this.subscriber?.pc)) this.subscriber?.restart();
-      this.#layerRequests.repeat();
-      return;
-    }
     try {
-      await this.join({ room: this.#room, name: this.#name });
+      /** @type {Joined} */
+      const joined = await this.#signaling.request("join", { room: this.#room, name: this.#name });
+      if (welcome.resumed && joined.participant_id === this.participantId) this.#takeUp(joined);
+      else this.#enter(joined);
     } catch (error) {
       if (error instanceof Error && "code" in error && error.code === "connection_lost") return;
       this.emit("failed", /** @type {Error} */ (error));
     }
   }
 
-  /** @param {Joined} joined */
-  #enter(joined) {
+  /** Brings what is known of the room in line with what the server says. @param {Joined} joined */
+  #adopt(joined) {
     this.participantId = joined.participant_id;
     this.moderator = joined.moderator ?? false;
     this.canPublish = joined.can_publish ?? true;
     const others = new Map((joined.participants ?? []).map((participant) => [participant.participant_id, participant]));
     for (const id of [...this.participants.keys()]) if (!others.has(id)) this.#remove(id, "left");
     this.participants = others;
-    this.#connect();
     for (const line of joined.chat ?? []) this.#line(line);
+  }
+
+  /** The session is the old one: media that broke meanwhile is mended, media that flows is left alone. @param {Joined} joined */
+  #takeUp(joined) {
+    this.#adopt(joined);
+    if (!isUp(this.publisher?.pc)) this.publisher?.restart();
+    if (!isUp(this.subscriber?.pc)) this.subscriber?.restart();
+    this.#layerRequests.repeat();
+    this.emit("joined", joined);
+  }
+
+  /** @param {Joined} joined */
+  #enter(joined) {
+    this.#adopt(joined);
+    this.#connect();
     this.emit("joined", joined);
     if (this.handRaised) this.raiseHand(true).catch(() => {});
     void this.#publishAll();

@@ -122,7 +122,8 @@ export class Signaling extends Emitter {
   /** Ends the session; everything unanswered fails with `closed`. */
   close() {
     this.#unlisten();
-    this.#dropSocket();
+    // By code 1000 the server knows that nobody comes back to this session.
+    this.#dropSocket(1000);
     this.#set("closed");
     for (const id of [...this.#pending.keys()]) this.#fail(id, new SalamError("closed", "the connection is closed"));
   }
@@ -257,14 +258,15 @@ export class Signaling extends Emitter {
     else void this.probe();
   }
 
-  #dropSocket() {
+  /** @param {number} [code] */
+  #dropSocket(code) {
     clearTimeout(this.#retryTimer);
     clearInterval(this.#heartbeat);
     const socket = this.#socket;
     this.#socket = null;
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
+    socket.close(code);
   }
 
   /** @param {SignalingState} state @param {Partial<SignalingStatus>} [more] */

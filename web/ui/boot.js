@@ -14,5 +14,10 @@
   theme = query.get("theme") ?? theme;
   root.lang = language === "ar" ? "ar" : "en";
   root.dir = root.lang === "ar" ? "rtl" : "ltr";
+  // The phrases are the last module to be asked for otherwise, and nothing can be shown without them.
+  const phrases = document.createElement("link");
+  phrases.rel = "modulepreload";
+  phrases.href = `/web/ui/strings_${root.lang}.js`;
+  document.head.append(phrases);
   if (theme === "light" || theme === "dark") root.dataset.theme = theme;
 })();

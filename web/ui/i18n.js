@@ -1,13 +1,13 @@
-import { CATALOGUES } from "./strings.js";
+import { loadCatalogue } from "./strings.js";
 
-/** @import { Key } from "./strings.js" */
+/** @import { Key, Language } from "./strings.js" */
 /** @typedef {Record<string, string | number>} Params */
-/** @typedef {"en" | "ar"} Language */
 
 const STORED = "salam.language";
 // Arabic readers of the Gulf and the Levant expect Arabic-Indic digits; the extension makes that independent of the ICU version.
 const LOCALES = { en: "en", ar: "ar-u-nu-arab" };
 
+let catalogue = await loadCatalogue(language());
 /** @type {WeakMap<Element, {text?: [Key, Params], label?: [Key, Params], placeholder?: [Key, Params]}>} */
 const bound = new WeakMap();
 /** @type {Set<() => void>} */
@@ -40,7 +40,7 @@ export function clockTime(unixSeconds) {
  * @param {Params} [params]
  */
 export function t(key, params = {}) {
-  const phrase = CATALOGUES[language()][key];
+  const phrase = catalogue[key];
   const form = typeof phrase === "string" ? phrase : (phrase[new Intl.PluralRules(locale()).select(Number(params.n))] ?? phrase.other ?? "");
   return form.replace(/\{(\w+)\}/g, (_, name) => {
     const value = params[name] ?? "";
@@ -78,7 +78,8 @@ export function onLanguage(listener) {
 }
 
 /** @param {Language} next */
-export function setLanguage(next) {
+export async function setLanguage(next) {
+  catalogue = await loadCatalogue(next);
   localStorage.setItem(STORED, next);
   document.documentElement.lang = next;
   document.documentElement.dir = next === "ar" ? "rtl" : "ltr";

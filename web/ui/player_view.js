@@ -4,7 +4,6 @@ import { number, setLabel, setText } from "./i18n.js";
 import { icon } from "./icons.js";
 import { IdleChrome } from "./idle.js";
 import { closeMenu, toggleMenu } from "./menu.js";
-import { openShortcuts } from "./sheet.js";
 import "./state_screen.js";
 
 /** @import { Key } from "./strings.js" */
@@ -189,13 +188,19 @@ export class PlayerView extends HTMLElement {
     if (event.key === "Escape") return void closeMenu();
     if (isTyping(event) || event.repeat || document.querySelector("dialog[open]")) return;
     if (event.key === "?") {
-      openShortcuts([["K", "keys.k"], ["M", "watch.mute"], ["F", "keys.f"], ["L", "keys.l"], ["C", "chat.title"], ["?", "keys.help"]]);
+      void this.#shortcuts([["K", "keys.k"], ["M", "watch.mute"], ["F", "keys.f"], ["L", "keys.l"], ["C", "chat.title"], ["?", "keys.help"]]);
       return;
     }
     if (event.code === "KeyK") this.#togglePlay();
     else if (event.code === "KeyM") this.#sound(this.#video.muted);
     else if (event.code === "KeyF") void this.#toggleFullscreen();
     else if (event.code === "KeyL") this.player?.goToEdge();
+  }
+
+  /** @param {[string, Key][]} keys */
+  async #shortcuts(keys) {
+    const { openShortcuts } = await import("./sheet.js");
+    openShortcuts(keys);
   }
 
   /** @param {IconName} name @param {Key} label @param {() => void} run */

@@ -7,8 +7,8 @@ export class Switches extends HTMLElement {
   connectedCallback() {
     if (this.childElementCount > 0) return;
     const words = h("button", { class: "button quiet", type: "button", t: "language.switch", lang: language() === "ar" ? "en" : "ar" });
-    words.addEventListener("click", () => {
-      setLanguage(language() === "ar" ? "en" : "ar");
+    words.addEventListener("click", async () => {
+      await setLanguage(language() === "ar" ? "en" : "ar");
       words.lang = language() === "ar" ? "en" : "ar";
       setText(words, "language.switch");
     });

@@ -134,6 +134,7 @@ export class Tile extends HTMLElement {
     this.#away.hidden = !away;
     this.#quality.hidden = screen;
     this.#video.hidden = videoMuted || this.#video.srcObject === null;
+    this.toggleAttribute("data-video", !this.#video.hidden);
     this.toggleAttribute("data-mirror", own && !screen);
     this.toggleAttribute("data-away", away);
   }
