@@ -329,6 +329,8 @@ class SignalingClient:
         while True:
             if self._overflowed:
                 self._overflowed = False
+                self.events_dropped += len(self._events)
+                self._events.clear()
                 raise LimitError(f"more than {self._max_events} events waited to be taken", code="events_overflow")
             while self._events:
                 yield self._events.popleft()

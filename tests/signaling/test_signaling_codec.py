@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import get_args
 
 import msgspec
@@ -87,10 +88,8 @@ def test_the_largest_offer_fits() -> None:
 def test_any_frame_is_read_or_refused(data: bytes, text: str) -> None:
     for frame in (data, text):
         for codec in CODECS:
-            try:
-                codec.decode_request(frame)
-            except MessageError as error:
-                assert error.code in ("malformed", "invalid_message", "unknown_type")
+            with contextlib.suppress(MessageError):
+                assert codec.decode_request(frame).id >= 0
 
 
 def test_the_client_chooses_the_encoding() -> None:

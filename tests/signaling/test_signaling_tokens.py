@@ -121,6 +121,7 @@ def test_each_grant_is_required_by_its_name() -> None:
         assert caught.value.code == "grant_missing"
     Grants(identity="a", room="x").require_room("x")
     Grants(identity="a", stream="x").require_stream("x")
-    for refused in (lambda: Grants(identity="a", room="x").require_room("y"), lambda: nothing.require_stream("x")):
-        with pytest.raises(AuthError):
-            refused()
+    with pytest.raises(AuthError):
+        Grants(identity="a", room="x").require_room("y")
+    with pytest.raises(AuthError):
+        nothing.require_stream("x")
