@@ -28,6 +28,8 @@ _DTLS_FIRST_BYTES = range(20, 64)
 _MEDIA_FIRST_BYTES = range(128, 192)
 # The longest that the timer task sleeps: nothing in a connection waits longer without being looked at.
 _MAX_SLEEP_S = 0.5
+# How late the timer may be: as long as a receiver waits for a reordered packet before it asks for it again.
+_TIMER_SLACK_S = 0.01
 _UFRAG_BYTES, _PASSWORD_BYTES, _CNAME_BYTES = 8, 24, 16
 _ICE_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -96,6 +98,7 @@ class RtcPeer:
         self._tasks = TaskOwner(f"peer {name}", on_failure=self._on_failure)
         self._changed = asyncio.Event()
         self._timer_changed = asyncio.Event()
+        self._wakes_at_s = 0.0
         self._state = PeerState.NEW
         self._reason = ""
         self._remote: RemoteTransport | None = None
@@ -248,9 +251,12 @@ class RtcPeer:
         else:
             self._dropped += 1
         await self._flush()
-        self._timer_changed.set()
+        # What arrived may have made something due sooner; looking each time would cost more than the packet itself.
+        if self._wakes_at_s > now + _TIMER_SLACK_S:
+            self._timer_changed.set()
 
     async def _keep_time(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             now = self._clock.monotonic()
             deadline = min(self._media.next_deadline(), self._dtls.next_deadline())
@@ -261,11 +267,13 @@ class RtcPeer:
                 # Others of the same loop get their turn even when this peer is always late.
                 await asyncio.sleep(0)
                 continue
+            self._wakes_at_s = min(deadline, now + _MAX_SLEEP_S)
             self._timer_changed.clear()
+            alarm = loop.call_later(self._wakes_at_s - now, self._timer_changed.set)
             try:
-                await asyncio.wait_for(self._timer_changed.wait(), min(deadline - now, _MAX_SLEEP_S))
-            except TimeoutError:
-                continue
+                await self._timer_changed.wait()
+            finally:
+                alarm.cancel()
 
     async def _flush(self) -> None:
         for event in self._dtls.take_events():

@@ -337,4 +337,4 @@ def _websocket_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES or not parts.hostname:
         raise ClosedError("a robot's URL begins with ws://, wss://, http:// or https://", reason="bad_url")
-    return urlunsplit(parts._replace(scheme=_SCHEMES[parts.scheme]))
+    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, parts.path, parts.query, ""))
