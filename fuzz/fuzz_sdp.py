@@ -11,11 +11,8 @@ _LOCAL = LocalTransport(
     setup="passive",
 )
 
-_TRANSPORT = (
-    "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 "
-    + ":".join(["0A"] * 32)
-    + "\r\na=setup:actpass\r\n"
-)
+_HASH = ":".join(["0A"] * 32)
+_TRANSPORT = f"a=ice-ufrag:abcd\r\na=ice-pwd:{'p' * 24}\r\na=fingerprint:sha-256 {_HASH}\r\na=setup:actpass\r\n"
 _HEAD = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\na=extmap-allow-mixed\r\n"
 _AUDIO = (
     "m=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\nc=IN IP4 0.0.0.0\r\n" + _TRANSPORT + "a=mid:0\r\na=sendonly\r\na=rtcp-mux\r\n"

@@ -303,7 +303,7 @@ def test_consumers_end_with_their_transport_and_leave_the_producer() -> None:
     subscriber.close()
     assert consumer.close_reason == "transport_closed"
     assert len(video.consumers) == 0
-    assert not video.closed
+    assert video.close_reason is None
 
 
 def test_a_codec_that_the_subscriber_does_not_take() -> None:
