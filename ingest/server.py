@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import ssl
 from dataclasses import dataclass
@@ -117,9 +118,10 @@ class RtmpServer:
             )
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            raise ResourceError(
-                f"RTMP cannot listen on {self._host} port {self._port}: {reason}", code="port_unavailable"
-            ) from error
+            message = f"RTMP cannot listen on {self._host} port {self._port}: {reason}"
+            if error.errno == errno.EADDRINUSE:
+                message = f"RTMP port {self._port} is taken by another program"
+            raise ResourceError(message, code="port_unavailable") from error
         self._tasks.spawn(self._sweep(), name="deadlines")
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -44,7 +45,7 @@ def taken_port(setting: str, port: int, kind: str, error: OSError) -> ResourceEr
     if isinstance(error, PermissionError):
         why = "needs more rights (ports under 1024 belong to root)"
     else:
-        why = "is taken by another program" if error.errno in (48, 98, 10048) else f"cannot be opened: {error.strerror}"
+        why = "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be opened: {error.strerror}"
     return ResourceError(
         f"{kind} port {port} {why}; choose another with {setting} or SALAM_{setting.upper()}", code="port_unavailable"
     )

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from aiohttp import web as http
 
 from ingest import RtmpServer
-from salam import AuthError, Clock, Metrics, RealClock, RequestError, get_logger
+from salam import AuthError, Clock, ConfigError, Metrics, RealClock, RequestError, ResourceError, get_logger
 from salam_server.api import api_routes, error_middleware
 from salam_server.call_media import SfuCallMedia
 from salam_server.checks import require_codecs
 from salam_server.pages import page_routes
-from salam_server.settings import Settings
+from salam_server.settings import ENVIRONMENT_PREFIX, Settings
 from sfu import Worker, WorkerStats
 from signaling import CallMedia, Grants, Limits, NoMedia, SignalingServer, TokenIssuer
 from signaling.messages import IceServer
@@ -156,10 +156,10 @@ class Engine:
                 await asyncio.to_thread(require_codecs)
                 await self._origin.start()
             if self._worker is not None:
-                await self._worker.start()
+                await _open_port("media_port", self._worker.start())
             await self._signaling.start()
-            for rtmp in self._rtmp:
-                await rtmp.start()
+            for setting, rtmp in zip(("rtmp_port", "rtmps_port"), self._rtmp, strict=False):
+                await _open_port(setting, rtmp.start())
         except BaseException:
             await self.close()
             raise
@@ -236,11 +236,17 @@ class Engine:
         self._signaling.set_stream_state(stream, state)
 
 
+async def _open_port(setting: str, start: Awaitable[None]) -> None:
+    try:
+        await start
+    except ResourceError as error:
+        variable = f"{ENVIRONMENT_PREFIX}{setting.upper()}"
+        raise ResourceError(f"{error.message}; choose another with {setting} or {variable}", code=error.code) from error
+
+
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
-    from salam import ConfigError
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)

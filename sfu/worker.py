@@ -158,7 +158,7 @@ class Worker:
         self._engine.set_candidates(self._candidates())
         self._loop.add_reader(udp.fileno(), self._on_readable)
         self._housekeeping = self._loop.call_later(_HOUSEKEEPING_S, self._housekeep)
-        _log.info("media on port %d, udp and tcp", self._port)
+        _log.debug("media on port %d, udp and tcp", self._port)
 
     def create_router(self, router_id: str) -> Router:
         """Make a router. Raises ConflictError when the id is taken and ClosedError when the worker is closed."""
@@ -227,7 +227,7 @@ class Worker:
             sock.close()
             protocol = "tcp" if kind == socket.SOCK_STREAM else "udp"
             if error.errno == errno.EADDRINUSE:
-                raise ResourceError(f"media port {port}/{protocol} is taken by another program", code="port_taken") from None
+                raise ResourceError(f"media port {port}/{protocol} is taken by another program", code="port_unavailable") from None
             raise ResourceError(f"cannot listen for media on {self._host} port {port}/{protocol}: {error.strerror}") from None
         return sock
 

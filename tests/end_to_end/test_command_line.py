@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -13,9 +14,11 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import jwt
 import pytest
 
+from tests.support.browser import until
 from tests.support.engine import free_port
 
 pytestmark = pytest.mark.timeout(180)
@@ -162,7 +165,7 @@ async def test_token_mints_what_was_asked(tmp_path: Path) -> None:
     minted = json.loads(out)
     claims = jwt.decode(minted["token"], SECRET, algorithms=["HS256"])
     assert claims["sub"] == "amal"
-    assert claims["room"] == "blue"
+    assert claims["grants"]["room"] == "blue"
     assert claims["exp"] == minted["expires_at"]
     assert 0 < claims["exp"] - time.time() <= 1_800
 
@@ -180,6 +183,28 @@ async def test_bad_token_requests_get_one_clear_line(tmp_path: Path, arguments: 
     code, out, err = await salam(tmp_path, *arguments, **secret)
     assert (code, out) == (2, "")
     assert word in one_line(err)
+
+
+async def test_the_demo_plays_a_call_and_a_stream(tmp_path: Path) -> None:
+    async with running(tmp_path, "demo", ready="Ctrl-C") as (process, lines):
+        text = "".join(lines)
+        url = re.findall(r"serving on (\S+)", text)[0]
+        assert f"{url}/room/demo" in text
+        assert f"{url}/watch/demo" in text
+        async with aiohttp.ClientSession() as http:
+
+            async def plays() -> bool:
+                async with http.get(f"{url}/api/v1/rooms") as response:
+                    rooms = await response.json()
+                async with http.get(f"{url}/api/v1/streams") as response:
+                    states = {stream["stream"]: stream["state"] for stream in await response.json()}
+                return rooms == [{"room": "demo", "participants": 2}] and states == {"demo": "live"}
+
+            await until(plays, "two robots are in the room and the stream is live")
+        process.send_signal(signal.SIGINT)
+        await asyncio.wait_for(process.wait(), 5.0)
+    assert process.returncode == 0, lines
+    assert "Traceback" not in "".join(lines)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

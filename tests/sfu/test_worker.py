@@ -41,7 +41,7 @@ async def test_a_taken_port_is_named(worker: Worker) -> None:
     second = Worker(port=worker.port)
     with pytest.raises(ResourceError, match=str(worker.port)) as caught:
         await second.start()
-    assert caught.value.code == "port_taken"
+    assert caught.value.code == "port_unavailable"
     await second.close()
 
 
