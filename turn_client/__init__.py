@@ -13,8 +13,8 @@ from turn_client.stun import encode_xor_address as encode_xor_address
 from turn_client.stun import parse_message as parse_message
 
 __all__ = [
-    "MAGIC_COOKIE",
     "Attribute",
+    "MAGIC_COOKIE",
     "MessageClass",
     "Method",
     "StunError",

@@ -297,13 +297,12 @@ def test_consumers_end_with_their_transport_and_leave_the_producer() -> None:
     publisher, subscriber = router.create_transport(), router.create_transport()
     video = publisher.produce(VIDEO_SPEC)
     consumer = subscriber.consume(video, accepted("v", "0", 100))
-    assert len(video.consumers) == 1
+    assert [one.consumer_id for one in video.consumers] == [consumer.consumer_id]
     consumer.set_target(1)
     assert consumer.stats().target_spatial == 1
     subscriber.close()
-    assert consumer.close_reason == "transport_closed"
+    assert [consumer.close_reason, video.close_reason] == ["transport_closed", None]
     assert len(video.consumers) == 0
-    assert video.close_reason is None
 
 
 def test_a_codec_that_the_subscriber_does_not_take() -> None:

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from sfu.plane import (
     Codec,
@@ -24,8 +25,10 @@ from sfu.plane import (
     parse_rtcp,
     parse_rtp,
 )
-from sfu.plane.rtcp import Nack, Pli, RtcpMessage, SenderReport
-from sfu.plane.transport_cc import TransportCc
+from sfu.plane.rtcp import RtcpMessage, SenderReport
+
+Message = TypeVar("Message")
+Event = TypeVar("Event")
 
 NTP_OFFSET_S = 3_900_000_000.0
 PUBLISHER, SUBSCRIBER = 1, 2
@@ -148,7 +151,7 @@ class Peer:
     def of(self, ssrc: int) -> list[RtpPacket]:
         return [packet for packet in self.packets if packet.ssrc == ssrc]
 
-    def messages(self, kind: type[RtcpMessage]) -> list[RtcpMessage]:
+    def messages(self, kind: type[Message]) -> list[Message]:
         return [message for message in self.control if isinstance(message, kind)]
 
     def send_rtcp(self, *messages: RtcpMessage) -> None:
@@ -303,8 +306,5 @@ class Rig:
     def advance(self, delta_s: float) -> None:
         self.run_until(self.now + delta_s)
 
-    def events_of(self, kind: type[PlaneEvent]) -> list[PlaneEvent]:
+    def events_of(self, kind: type[Event]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kind)]
-
-
-__all__ = ["Nack", "Pli", "TransportCc"]
