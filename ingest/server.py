@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import ssl
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -225,6 +226,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        # The kernel would hold megabytes of replies for a client that never reads them, out of our sight.
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.max_outbound_bytes)
         if not self._server.admit(self):
             self._transport.abort()
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 import av
 from av.filter import Graph
 from av.filter.context import FilterContext
+from av.video.frame import PictureType
 
 __all__ = ["TONE_FRAME_SAMPLES", "TONE_RATE_HZ", "card_pictures", "card_sound"]
 
@@ -61,6 +62,8 @@ def card_pictures(width: int, height: int, fps: int) -> Iterator[av.VideoFrame]:
         assert isinstance(frame, av.VideoFrame)
         _Canvas(frame).draw(number, fps)
         frame.pts = number
+        # The source marks every picture as an I picture, and the encoder would obey.
+        frame.pict_type = PictureType.NONE
         yield frame
         number += 1
 

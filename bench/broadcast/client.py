@@ -62,6 +62,7 @@ class BlockingPublisher:
 
     def send(self, messages: list[Message]) -> None:
         """Send media messages, and take notice of what the server says."""
+        assert self._socket is not None
         try:
             for message in messages:
                 self._session.send(message)

@@ -115,7 +115,7 @@ def test_opus_heads() -> None:
 
 def test_av1_takes_its_size_from_the_metadata() -> None:
     video, _ = read_video_config("av1", b"\x81\x04\x0c\x00", (1280, 720), Fraction(30))
-    assert (video.width, video.height, video.frame_rate) == (1280, 720, 30)
+    assert (video.width, video.height, video.frame_rate) == (1280, 720, Fraction(30))
     with pytest.raises(ProtocolError):
         read_video_config("av1", b"\x01\x04\x0c\x00", (1280, 720), None)
 

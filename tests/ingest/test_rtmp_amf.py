@@ -84,4 +84,4 @@ def test_what_amf0_has_no_place_for() -> None:
     with pytest.raises(ValueError, match="empty key"):
         encode({"": 1})
     with pytest.raises(TypeError):
-        encode(b"bytes")  # type: ignore[arg-type]
+        encode(b"bytes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -64,7 +65,7 @@ def test_messages_survive_any_interleaving_and_any_cut(
         queues.setdefault(chunk_stream, []).append(message)
         sent.setdefault(chunk_stream, []).append(message)
     wire = writer.set_chunk_size(chunk_sizes[0])
-    open_streams = {key: iter(()) for key in queues}
+    open_streams: dict[int, Iterator[bytes]] = {key: iter(()) for key in queues}
     done: list[tuple[int, Message]] = []
     while open_streams:
         key = rng.choice(sorted(open_streams))
