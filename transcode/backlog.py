@@ -55,6 +55,14 @@ class Backlog:
             self._changed.notify()
             return True
 
+    def end_now(self) -> None:
+        """Forget what waits and end."""
+        with self._changed:
+            self._items.clear()
+            self._bytes = 0
+            self._items.append(Mark.END)
+            self._changed.notify()
+
     def take(self) -> AccessUnit | StreamInfo | Mark:
         """Return the next item, waiting for it."""
         with self._changed:

@@ -75,6 +75,8 @@ class EpochPlan:
     has_audio: bool
     """Whether there is an audio rendition; without a format it is silent."""
     mapping: Mapping
+    still: bool = False
+    """Whether the pictures are one that is held, because the source sends none."""
 
 
 class Epoch:
@@ -179,9 +181,16 @@ class Epoch:
 
         ``keep_every`` gives up all but one of so many pictures, None all but those that begin a segment.
         """
-        if frame.pts is None or not self._stages:
-            return
-        pts = self.plan.mapping(frame.pts)
+        if frame.pts is not None and self._stages:
+            self._take(frame, self.plan.mapping(frame.pts), keep_every)
+
+    def hold(self, frame: VideoFrame, source_pts: int) -> None:
+        """Show ``frame`` again, now that the source is at ``source_pts``; more often than the plan's frame rate has no effect."""
+        pts = self.plan.mapping(source_pts)
+        if pts - self._last_pts >= TIMESCALE_HZ / self.plan.frame_rate or self._previous is None:
+            self._take(frame, pts, 1)
+
+    def _take(self, frame: VideoFrame, pts: int, keep_every: int | None) -> None:
         # Pictures that the decoder held back from before this epoch, or that go back in time, have no place.
         if pts <= self._last_pts or pts < self._start:
             return

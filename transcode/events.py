@@ -68,6 +68,8 @@ class PipelineEnded:
     next_pts: int
     """Where the next publication of the stream continues the timeline."""
     next_epoch: int
+    size: tuple[int, int] | None
+    """Of the source's last picture."""
     shed_frames: int
     """Pictures that were given up because the machine was too slow."""
     error: str | None = None

@@ -16,6 +16,8 @@ _TOO_CLOSE = 0.9
 # Bits grow slower than pixels, because larger pictures are smoother per pixel; the exponent fits the steps above.
 _PIXEL_EXPONENT = 0.75
 _RATE_EXPONENT = 0.6
+# Headers alone need some of this; it only matters for pictures of a few pixels.
+_MIN_BIT_RATE_BPS = 32_000
 _NOMINAL_FPS = 30
 # Small pictures are watched on slow links, where 60 fps spends bits that sharpness needs. The margin keeps jittery 30 fps whole.
 _HALVE_BELOW_SHORT_SIDE = 720
@@ -41,7 +43,7 @@ def _bit_rate(width: int, height: int, fps: float) -> int:
     base_short, base_bps = min(_STEPS, key=lambda step: abs(step[0] - short))
     pixels = width * height / (base_short * base_short * 16 / 9)
     rate = min(max(fps / _NOMINAL_FPS, 0.5), 2.0)
-    return int(round(base_bps * pixels**_PIXEL_EXPONENT * rate**_RATE_EXPONENT, -3))
+    return max(int(round(base_bps * pixels**_PIXEL_EXPONENT * rate**_RATE_EXPONENT, -3)), _MIN_BIT_RATE_BPS)
 
 
 def _scaled(width: int, height: int, short: int) -> tuple[int, int]:

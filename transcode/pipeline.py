@@ -5,10 +5,13 @@ Runs in the publication's own thread and starts the stages of its epochs through
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
+
+from av.video.frame import VideoFrame
 
 from ingest.access_unit import TIMESCALE_HZ, AccessUnit, StreamInfo, VideoFormat
 from salam.errors import ProtocolError, SalamError
@@ -18,6 +21,7 @@ from transcode.events import EpochStarted, PipelineEvent
 from transcode.h264 import BitstreamError, NalType, SpsInfo, build_avc_config, iter_nals, parse_avc_config, parse_sps
 from transcode.ladder import plan_ladder
 from transcode.limits import LiveLimits
+from transcode.rates import snap_rate
 from transcode.store import EpochFolder
 from transcode.timeline import START_PTS, Mapping
 
@@ -33,9 +37,18 @@ _PASSED_PROFILES = frozenset({66, 77, 100})
 _NOMINAL_FPS = 30.0
 # As many pictures tell the frame rate of a source that does not announce it: a sixth of a second at 60 fps.
 _RATE_PICTURES = 10
-# Rates that sources really have; a measured one is snapped to the nearest within 3 %, which millisecond timestamps stay within.
-_COMMON_RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001, 60.0)
+# Audio units that may come before a missing picture is noticed: 1.5 s of Opus at 2.5 ms.
+_RECENT_AUDIO = 600
+# How long audio goes on without a picture before the last one is held; publishers interleave within fractions of a second.
+_VIDEO_GONE = 3 * TIMESCALE_HZ // 2
+# A held picture is repeated at this rate: enough for players to see that time goes on, nearly free to encode.
+_STILL_FPS = 2
+# Two tenths of a second of pictures with millisecond timestamps are within this share of the true rate.
 _SNAP = 0.03
+# The largest picture of H.264 level 5.2, 4096x2304: a larger one could make one publisher take all memory.
+_MAX_PIXELS = 36_864 * 256
+# Units to gather at most, whatever their timestamps say; ten times what the longest wait collects.
+_MAX_GATHERED = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,8 @@ class PipelineStart:
     pts: int = START_PTS
     target_s: int | None = None
     had_audio: bool = False
+    size: tuple[int, int] | None = None
+    """Of the source's last picture; None while there never was one."""
 
 
 class Pipeline:
@@ -73,6 +88,9 @@ class Pipeline:
         self._life = start.life
         self._target_s = start.target_s
         self._had_audio = start.had_audio
+        self.size = start.size
+        self._still: VideoFrame | None = None
+        self._recent_audio: deque[AccessUnit] = deque(maxlen=_RECENT_AUDIO)
         self._limits = limits
         self._open_folder = open_folder
         self._post = post
@@ -83,6 +101,7 @@ class Pipeline:
         self._gathered: list[AccessUnit] = []
         self._epoch: Epoch | None = None
         self._decoder: VideoDecoder | None = None
+        self._undecoded: list[AccessUnit] = []
         self._last_dts = 0
         self._passthrough_allowed = True
 
@@ -168,8 +187,10 @@ class Pipeline:
         """Whether ``unit`` cannot belong to the running epoch."""
         assert self._epoch is not None
         with_video = bool(self._epoch.plan.rungs)
-        if unit.kind == "video" and not with_video:
+        if unit.kind == "video" and (not with_video or self._epoch.plan.still):
             return unit.keyframe and self._video is not None
+        if self._epoch.plan.still:
+            with_video = False
         if (unit.kind == "video") != with_video:
             return False
         jump = unit.dts - self._last_dts
@@ -180,6 +201,11 @@ class Pipeline:
         first = next((unit for unit in self._gathered if unit.kind == "video" and self._joinable(unit)), None)
         wait = round(self._limits.gather_s * TIMESCALE_HZ)
         newest = self._gathered[-1].dts
+        if len(self._gathered) >= _MAX_GATHERED:
+            if any(self._joinable(unit) for unit in self._gathered):
+                return True
+            self._gathered.clear()
+            return False
         if first is not None:
             if self._info.audio is None or self._announced_rate() is None and self._count_video() < _RATE_PICTURES:
                 return newest - first.dts >= wait
@@ -200,32 +226,37 @@ class Pipeline:
 
     def _begin_epoch(self, units: list[AccessUnit]) -> list[AccessUnit]:
         """Begin an epoch at the first keyframe, or with audio alone, and return the units that belong to it."""
-        assert self._info is not None
         first = next((index for index, unit in enumerate(units) if unit.kind == "video" and self._joinable(unit)), None)
-        with_video = first is not None
-        start = units[first] if first is not None else next(unit for unit in units if unit.kind == "audio")
+        if first is None:
+            units = [unit for unit in units if unit.kind == "audio"]
+            if self.size is None:
+                self._start_epoch(units[0], self._plan(units[0]))
+            else:
+                # Players that were promised pictures stall without any.
+                self._start_epoch(units[0], self._plan_still(self._plan(units[0]), self.size))
+            return units
+        start = units[first]
         # Audio that was interleaved a little before the keyframe may still present after it.
-        units = [unit for index, unit in enumerate(units) if unit.kind == "audio" or (first is not None and index >= first)]
-        self._start_epoch(start, [unit for unit in units if unit.kind == "video"] if with_video else None)
+        units = [unit for index, unit in enumerate(units) if unit.kind == "audio" or index >= first]
+        self._start_epoch(start, self._plan_video(self._plan(start), [unit for unit in units if unit.kind == "video"]))
         return units
 
-    def _start_epoch(self, start: AccessUnit, video: list[AccessUnit] | None) -> None:
+    def _plan(self, start: AccessUnit) -> EpochPlan:
+        """Return the plan of an epoch without video that begins with ``start``."""
         assert self._info is not None
         has_audio = self._info.audio is not None or self._had_audio
-        mapping = Mapping(start.pts, self.next_pts)
         number, self.next_epoch = self.next_epoch, self.next_epoch + 1
-        plan = EpochPlan(number, (), None, _NOMINAL_FPS, Fraction(1), self._info.audio, has_audio, mapping)
-        if video is not None:
-            plan = self._plan_video(plan, video)
-        folder = f"{self._life}-{number}"
-        announced = self._announced_rate()
-        self._post(
-            EpochStarted(
-                number, folder, plan.rungs, has_audio, self.next_pts, start.received_s + self._wall_offset_s, float(announced or 0)
-            )
-        )
-        self._had_audio = has_audio
+        mapping = Mapping(start.pts, self.next_pts)
+        return EpochPlan(number, (), None, _NOMINAL_FPS, Fraction(1), self._info.audio, has_audio, mapping)
+
+    def _start_epoch(self, start: AccessUnit, plan: EpochPlan) -> None:
+        folder = f"{self._life}-{plan.number}"
+        rate = 0.0 if plan.still else float(self._announced_rate() or 0)
+        wall_s = start.received_s + self._wall_offset_s
+        self._post(EpochStarted(plan.number, folder, plan.rungs, plan.has_audio, self.next_pts, wall_s, rate))
+        self._had_audio = plan.has_audio
         self._last_dts = start.dts
+        self._recent_audio.clear()
         self._epoch = Epoch(plan, self._open_folder(folder), self._post, self._start_stage, self._limits)
 
     def _plan_video(self, plan: EpochPlan, units: list[AccessUnit]) -> EpochPlan:
@@ -237,8 +268,16 @@ class Pipeline:
             width, height, aspect = sps.width, sps.height, sps.sample_aspect
         else:
             width, height, aspect = self._decoded_size(video, units[0])
+        if width * height > _MAX_PIXELS:
+            raise ProtocolError(f"pictures of {width}x{height} are larger than 4096x2304", code="picture_too_large")
+        self.size = (width, height)
         rungs = plan_ladder(width, height, rate, passthrough=passthrough is not None)
-        return EpochPlan(plan.number, rungs, passthrough, rate, aspect, plan.audio, plan.has_audio, plan.mapping)
+        return replace(plan, rungs=rungs, passthrough=passthrough, frame_rate=rate, sample_aspect=aspect)
+
+    @staticmethod
+    def _plan_still(plan: EpochPlan, size: tuple[int, int]) -> EpochPlan:
+        rungs = plan_ladder(*size, _STILL_FPS, passthrough=False)
+        return replace(plan, rungs=rungs, frame_rate=_STILL_FPS, still=True)
 
     def _announced_rate(self) -> Fraction | None:
         video = self._video
@@ -270,16 +309,39 @@ class Pipeline:
         raise ProtocolError("the first picture of the stream cannot be decoded", code="bad_bitstream")
 
     def _feed(self, unit: AccessUnit, lag_s: float) -> None:
+        assert self._epoch is not None
+        if unit.kind == "audio":
+            self._feed_audio(unit)
+        elif self._epoch.plan.rungs and not self._epoch.plan.still:
+            self._feed_video(self._epoch, unit, lag_s)
+
+    def _feed_audio(self, unit: AccessUnit) -> None:
         epoch = self._epoch
         assert epoch is not None
-        if unit.kind == "audio":
-            if not epoch.plan.rungs:
-                self._last_dts = unit.dts
-            epoch.audio(unit)
-            return
-        if not epoch.plan.rungs:
-            return
+        if epoch.plan.rungs and not epoch.plan.still:
+            self._recent_audio.append(unit)
+            if unit.dts - self._last_dts > _VIDEO_GONE:
+                self._hold_last_picture()
+                return
+        else:
+            self._last_dts = unit.dts
+        if epoch.plan.still:
+            assert self.size is not None
+            epoch.hold(self._still or _black(self.size), unit.pts)
+        epoch.audio(unit)
+
+    def _hold_last_picture(self) -> None:
+        """Audio goes on without video: begin an epoch that shows the last picture, with the audio that came since then."""
+        assert self.size is not None
+        units = [unit for unit in self._recent_audio if unit.dts > self._last_dts]
+        self._end_epoch()
+        self._start_epoch(units[0], self._plan_still(self._plan(units[0]), self.size))
+        for unit in units:
+            self._feed_audio(unit)
+
+    def _feed_video(self, epoch: Epoch, unit: AccessUnit, lag_s: float) -> None:
         self._last_dts = unit.dts
+        self._recent_audio.clear()
         try:
             epoch.packet(unit)
         except GopTooLong:
@@ -287,12 +349,22 @@ class Pipeline:
         except BitstreamError:
             # A damaged unit is left out of the rendition that is passed through; the decoder copes with it by itself.
             pass
-        if not epoch.wants_frames or self._video is None:
+        if self._video is None:
+            return
+        if not epoch.wants_frames:
+            # Kept so that decoding can begin in the middle of a GOP; a GOP that is longer than a segment may be ends this state.
+            if unit.keyframe:
+                self._undecoded.clear()
+            self._undecoded.append(unit)
             return
         if self._decoder is None:
             self._decoder = VideoDecoder(self._video)
+            for earlier in self._undecoded:
+                self._decoder.decode(earlier.data, earlier.pts, earlier.dts)
+            self._undecoded = []
         keep_every = self._keep_every(lag_s)
         for frame in self._decoder.decode(unit.data, unit.pts, unit.dts):
+            self._still = frame
             epoch.frame(frame, keep_every)
 
     def _give_up_passthrough(self, unit: AccessUnit) -> Epoch:
@@ -300,8 +372,10 @@ class Pipeline:
         self._passthrough_allowed = False
         assert self._epoch is not None
         # A first segment of more than the usual length would set the playlists' target duration, and so the delay, for good.
+        undecoded = self._undecoded
         self._end_epoch(flush=False, discard=self._epoch.target_s is None)
-        self._start_epoch(unit, [unit])
+        self._undecoded = undecoded
+        self._start_epoch(unit, self._plan_video(self._plan(unit), [unit]))
         assert self._epoch is not None
         return self._epoch
 
@@ -311,6 +385,7 @@ class Pipeline:
 
     def _end_epoch(self, *, flush: bool = True, discard: bool = False) -> None:
         epoch, self._epoch = self._epoch, None
+        self._undecoded = []
         if flush:
             decoder, self._decoder = self._decoder, None
         if epoch is None:
@@ -327,8 +402,11 @@ def _measured_rate(units: list[AccessUnit]) -> float | None:
     """Return the frame rate that the first pictures suggest; None when there are too few to tell."""
     times = sorted(unit.pts for unit in units)
     steps = [after - before for before, after in pairwise(times) if after > before]
-    if len(steps) < 3:
-        return None
-    rate = TIMESCALE_HZ * len(steps) / sum(steps)
-    nearest = min(_COMMON_RATES, key=lambda common: abs(common - rate))
-    return nearest if abs(nearest - rate) <= _SNAP * nearest else rate
+    return snap_rate(TIMESCALE_HZ * len(steps) / sum(steps), _SNAP) if len(steps) >= 3 else None
+
+
+def _black(size: tuple[int, int]) -> VideoFrame:
+    frame = VideoFrame(size[0] // 2 * 2, size[1] // 2 * 2, "yuv420p")
+    for plane, level in zip(frame.planes, (16, 128, 128), strict=True):
+        plane.update(bytes([level]) * plane.buffer_size)
+    return frame

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["RateMeter"]
+__all__ = ["RateMeter", "snap_rate"]
 
 # Segments that can matter for a run of at most 1.5 target durations; even tenth-of-a-second segments fit.
 _RECENT = 64
+# Rates that sources really have.
+_COMMON_RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 48.0, 50.0, 60000 / 1001, 60.0)
+# Millisecond timestamps shift a segment of two seconds by half as much; 29.97 and 30 are a tenth of a percent apart.
+_SNAP = 0.0015
+
+
+def snap_rate(rate: float, tolerance: float) -> float:
+    """Return the common frame rate that is nearest to ``rate``, or ``rate`` itself when none is within that share of it."""
+    nearest = min(_COMMON_RATES, key=lambda common: abs(common - rate))
+    return nearest if abs(nearest - rate) <= tolerance * nearest else rate
 
 
 class RateMeter:
@@ -18,12 +28,12 @@ class RateMeter:
         self._recent: deque[tuple[int, float]] = deque(maxlen=_RECENT)
         self._bits = 0
         self._duration_s = 0.0
-        self._longest_s = 0.0
+        self._samples = 0
         self._has_run = False
         self.peak_bps = 0
         """The highest rate of any run of segments that lasts 0.5 to 1.5 target durations (RFC 8216 section 4.1)."""
         self.frame_rate = 0.0
-        """Pictures a second in the longest segment so far."""
+        """Pictures a second over all segments, so that the jitter of single timestamps evens out."""
 
     @property
     def average_bps(self) -> int:
@@ -48,6 +58,5 @@ class RateMeter:
         if not self._has_run:
             # Shorter than any run until now; the average must do.
             self.peak_bps = self.average_bps
-        if duration_s > self._longest_s:
-            self._longest_s = duration_s
-            self.frame_rate = samples / duration_s
+        self._samples += samples
+        self.frame_rate = snap_rate(self._samples / self._duration_s, _SNAP)

@@ -13,6 +13,8 @@ __all__ = ["AudioSegmenter", "Segment", "VideoSegmenter"]
 
 # Stands for the length of a picture whose successor is unknown: 30 fps, the most common rate.
 _NOMINAL_PICTURE = TIMESCALE_HZ // 30
+# What a sample costs in memory besides its data, so that a flood of empty pictures is bounded too.
+_SAMPLE_OVERHEAD_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class VideoSegmenter:
         finished = self._finish(pts) if begins_segment and self._samples else None
         if not self._samples:
             self._start_pts = self._end_pts = pts
-        self._bytes += len(data)
+        self._bytes += len(data) + _SAMPLE_OVERHEAD_BYTES
         if self._bytes > self._max_bytes:
             raise LimitError(f"a segment grew past {self._max_bytes} bytes", code="segment_too_large")
         self._end_pts = max(self._end_pts, pts)

@@ -94,7 +94,11 @@ class _Publication:
     def on_end(self, reason: EndReason) -> None:
         if not self.ended:
             self.ended = True
-            self._backlog.put(Mark.END)
+            if reason == "shutdown":
+                # What waits would take its time, and nobody will see it.
+                self._backlog.end_now()
+            else:
+                self._backlog.put(Mark.END)
             self._origin.publication_ended(self.life, reason)
 
 
@@ -248,8 +252,9 @@ class LiveOrigin:
 
     def _pipeline_ended(self, life: _Life, publication: _Publication, event: PipelineEnded) -> None:
         presentation = life.presentation
+        had_audio = life.start.had_audio or presentation.has_audio
         life.start = PipelineStart(
-            life.start.life, event.next_epoch, event.next_pts, presentation.target_s, life.start.had_audio or presentation.has_audio
+            life.start.life, event.next_epoch, event.next_pts, presentation.target_s, had_audio, event.size or life.start.size
         )
         life.shed_frames += event.shed_frames
         self._shed.inc(event.shed_frames)

@@ -116,7 +116,7 @@ class PublicationWorker:
             _log.exception("a publication failed unexpectedly")
             error = f"internal error: {type(failure).__name__}"
         pipeline = self._pipeline
-        self._post(PipelineEnded(pipeline.next_pts, pipeline.next_epoch, pipeline.shed_frames, error))
+        self._post(PipelineEnded(pipeline.next_pts, pipeline.next_epoch, pipeline.size, pipeline.shed_frames, error))
 
     def _work(self) -> None:
         pipeline = self._pipeline
