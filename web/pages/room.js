@@ -122,7 +122,7 @@ function greet() {
   state.hide();
   if (!lobby.hidden) return;
   lobby.hidden = false;
-  lobby.start(room);
+  lobby.start(room, query.get("name") ?? "");
   loadCall().catch(() => {});
 }
 

@@ -30,6 +30,8 @@
  * @property {{participant: ParticipantInfo}} participant_joined
  * @property {{participant_id: string, reason?: "left" | "lost" | "removed" | "closed"}} participant_left
  * @property {{participant: ParticipantInfo}} participant_updated
+ * @property {{room: string, participant: ParticipantInfo, can_publish?: boolean, participants?: ParticipantInfo[], chat?: ChatLine[]}} room_state
+ * @property {{stream: string, state: StreamState, viewers?: number, chat?: ChatLine[]}} stream_state
  * @property {SubscribeOffer} subscribe_offer
  * @property {{track_id: string, rid?: string}} layer_changed
  * @property {{speakers?: SpeakerLevel[]}} speakers

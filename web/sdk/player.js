@@ -25,6 +25,7 @@ export class Player extends Emitter {
   #token;
   #module;
   #wanted = false;
+  #framesBefore = 0;
 
   /** @param {{video: HTMLVideoElement, url: string, token?: string, module?: string}} options  `module`: where hls.js is served */
   constructor({ video, url, token = "", module = "/web/vendor/hls.mjs" }) {
@@ -128,7 +129,7 @@ export class Player extends Emitter {
       latency_seconds: typeof latency === "number" && latency > 0 ? latency : this.behindSeconds,
       buffered_seconds: buffered.length ? Math.max(0, buffered.end(buffered.length - 1) - video.currentTime) : 0,
       stalls: this.stalls,
-      frames_decoded: video.getVideoPlaybackQuality().totalVideoFrames,
+      frames_decoded: this.#framesBefore + video.getVideoPlaybackQuality().totalVideoFrames,
       current_time: video.currentTime,
       levels: this.levels,
       engine: this.#hls ? "hls.js" : "native",
@@ -184,12 +185,12 @@ export class Player extends Emitter {
   }
 
   #teardown() {
+    // The element counts anew with every source; what was seen stays seen.
+    this.#framesBefore += this.#video.getVideoPlaybackQuality().totalVideoFrames;
     this.#hls?.destroy();
     this.#hls = null;
-    if (this.#video.getAttribute("src")) {
-      this.#video.removeAttribute("src");
-      this.#video.load();
-    }
+    this.#video.removeAttribute("src");
+    this.#video.load();
   }
 
   /** @param {PlayerState} state */

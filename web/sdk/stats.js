@@ -1,3 +1,4 @@
+/** @import { QualityReason } from "./messages.js" */
 /**
  * What the statistics of a peer connection mean, as plain numbers.
  *
@@ -6,7 +7,7 @@
  *   layer: string, codec: string, bytes: number, packets_lost: number, jitter_ms: number}} TrackStats
  * @typedef {{source: string, rid: string, kind: string, width: number, height: number, frames_encoded: number,
  *   frames_per_second: number, bytes: number, limited_by: string, codec: string}} SentStats
- * @typedef {{rttMs: number, lossPercent: number, score: number, reason: import("./messages.js").QualityReason}} LinkQuality
+ * @typedef {{rttMs: number, lossPercent: number, score: number, reason: QualityReason}} LinkQuality
  */
 
 // Talk becomes hard to interleave from about 300 ms there and back, and pictures visibly break from a few percent of loss

@@ -61,6 +61,7 @@ export class CallView {
     this.#idle = new IdleChrome(this.#root, () => this.#mayHide(), () => /** @type {Stage} */ (byId("stage")).layout(true));
     this.#root.hidden = false;
     byId("room-name").textContent = call.room;
+    setLabel(byId("captions"), "call.captions");
     this.#makeAlone();
     this.#listenToCall();
     this.#listenToUser();

@@ -29,10 +29,10 @@ export class Lobby extends HTMLElement {
   #join = h("button", { class: "button primary large", type: "submit", t: "lobby.join" });
   #pickers = /** @type {DevicePickers} */ (document.createElement("salam-devices"));
 
-  /** @param {string} room */
-  start(room) {
+  /** @param {string} room @param {string} [name]  empty: the one used last */
+  start(room, name = "") {
     this.#video.muted = true;
-    this.#name.value = localStorage.getItem(NAME_STORED) ?? "";
+    this.#name.value = name || (localStorage.getItem(NAME_STORED) ?? "");
     const form = h(
       "form",
       { class: "lobby-form", novalidate: true },

@@ -1,0 +1,58 @@
+"""What the tests of the browser client share: its files, and node to run and check them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import web
+
+# Static imports only: what `import()` asks for comes after the first paint.
+_IMPORT = re.compile(r"""^(?:import\s+|(?:import|export)\s[^;"'()=]*\sfrom\s+)["'](\.[^"']+)["']""", re.MULTILINE)
+_LINKED = re.compile(r"""(?:src|href)="/web/([^"]+)\"""")
+
+
+@pytest.fixture
+def node(need_program: Callable[..., str]) -> str:
+    """The path of node."""
+    return need_program("node")
+
+
+@pytest.fixture
+def node_modules(need_program: Callable[..., str]) -> Path:
+    """The client's npm packages, installed as the lock file says when they are not there yet."""
+    folder = web.FILES / "node_modules"
+    if not (folder / "typescript").is_dir():
+        subprocess.run([need_program("npm"), "ci", "--ignore-scripts"], cwd=web.FILES, check=True, timeout=300)
+    return folder
+
+
+@pytest.fixture
+def sources() -> list[Path]:
+    """Every module of the client."""
+    return sorted(path for folder in ("sdk", "ui", "pages") for path in (web.FILES / folder).glob("*.js"))
+
+
+@pytest.fixture
+def loaded_by() -> Callable[[Path], set[Path]]:
+    """Return what a page or module loads before anything of it runs, itself included."""
+
+    def collect(path: Path, found: set[Path] | None = None) -> set[Path]:
+        found = set() if found is None else found
+        path = path.resolve()
+        if path in found:
+            return found
+        found.add(path)
+        if path.suffix == ".js":
+            for name in _IMPORT.findall(path.read_text()):
+                collect(path.parent / name, found)
+        elif path.suffix == ".html":
+            for name in _LINKED.findall(path.read_text()):
+                collect(web.FILES / name, found)
+        return found
+
+    return collect
