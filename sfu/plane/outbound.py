@@ -85,9 +85,13 @@ class Outbound:
         except MediaError:
             self.outbox.drops["protect_failed"] += 1
             return None
+        size = len(datagram)
         if numbered:
-            self.history.record(len(datagram), now)
-        self.send_again(datagram)
+            self.history.record(size, now)
+        outbox = self.outbox
+        outbox.datagrams.append((datagram, self._path))
+        outbox.packets += 1
+        outbox.bytes += size
         return datagram
 
     def send_again(self, datagram: bytes) -> None:

@@ -223,7 +223,7 @@ class Rig:
         self.plane = PurePlane(NTP_OFFSET_S)
         self.peers: dict[Path, Peer] = {}
         self.events: list[PlaneEvent] = []
-        self._later: list[tuple[float, int, Callable[[], None]]] = []
+        self._later: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self.publisher = Publisher(self)
         self.add(self.publisher)
@@ -284,7 +284,7 @@ class Rig:
         self.plane.take_control()
         self.events += self.plane.take_events()
 
-    def call_later(self, delay_s: float, action: Callable[[], None]) -> None:
+    def call_later(self, delay_s: float, action: Callable[[], object]) -> None:
         heapq.heappush(self._later, (self.now + delay_s, next(self._order), action))
 
     def run_until(self, target_s: float) -> None:

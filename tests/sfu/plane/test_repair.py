@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
 
@@ -28,12 +29,10 @@ def answer(rig: Rig) -> None:
             layer = layers[message.media_ssrc]
             for sequence in message.sequences:
                 packet = rig.publisher.repair(layer, sequence)
-                rig.call_later(
-                    2 * ONE_WAY_S, lambda packet=packet, rid=layer.rid: rig.publisher.send(packet, rid=rid, repaired=True)
-                )
+                rig.call_later(2 * ONE_WAY_S, partial(rig.publisher.send, packet, rid=layer.rid, repaired=True))
         elif isinstance(message, Pli):
             layer = layers[message.media_ssrc]
-            rig.call_later(2 * ONE_WAY_S, lambda layer=layer: rig.publisher.send_frame(layer, keyframe=True))
+            rig.call_later(2 * ONE_WAY_S, partial(rig.publisher.send_frame, layer, keyframe=True))
 
 
 @pytest.mark.parametrize("seed", range(3))

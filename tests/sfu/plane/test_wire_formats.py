@@ -188,6 +188,9 @@ def test_srtp_refuses_what_it_cannot_do() -> None:
     with pytest.raises(MediaError):
         far.unprotect_rtp(protected[:-1] + b"\0")
     with pytest.raises(MediaError):
-        near.protect_rtp(build_rtp(RtpPacket(96, 2, 2, 3, bytes(1600))))
+        near.protect_rtp(build_rtp(RtpPacket(96, 2, 2, 3, bytes(2000))))
+    # A full Ethernet frame passes.
+    large = build_rtp(RtpPacket(96, 3, 2, 3, bytes(1460)))
+    assert far.unprotect_rtp(near.protect_rtp(large)) == large
     with pytest.raises(MediaError):
         near.protect_rtcp(b"")
