@@ -20,7 +20,6 @@ from ingest.server import RtmpServer as RtmpServer
 from ingest.server import RtmpStats as RtmpStats
 
 __all__ = [
-    "TIMESCALE_HZ",
     "AacConfig",
     "AccessUnit",
     "AudioFormat",
@@ -34,6 +33,7 @@ __all__ = [
     "SequenceParameters",
     "StreamInfo",
     "StreamSink",
+    "TIMESCALE_HZ",
     "VideoFormat",
     "parse_audio_specific_config",
     "parse_avc_config",

@@ -24,11 +24,11 @@ from ingest.rtmp.publisher import PublisherState as PublisherState
 from ingest.rtmp.publisher import RtmpPublisher as RtmpPublisher
 
 __all__ = [
-    "HANDSHAKE_NONCE_BYTES",
     "AmfInput",
     "AmfValue",
     "ChunkReader",
     "ChunkWriter",
+    "HANDSHAKE_NONCE_BYTES",
     "InputDropped",
     "MediaPacket",
     "Message",
