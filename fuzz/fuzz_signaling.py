@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from signaling import Codec, Encoding, MessageError
-from signaling.messages import Chat, Done, Error, Hello, Join, Ping, PublishedTrack, PublishOffer
+from signaling.messages import Chat, Done, Error, Hello, Join, Ping, PublishedTrack, PublishOffer, Request
 
 _CODECS = [Codec(encoding) for encoding in Encoding]
-_MESSAGES = [
+_MESSAGES: list[Request] = [
     Hello(id=1, token="t", resume="r"),
     Join(id=2, room="lobby", name="Ada"),
     PublishOffer(id=3, sdp="v=0\r\n", tracks=[PublishedTrack(mid="0", source="camera")]),

@@ -48,6 +48,7 @@ class Viewer:
         self.connection_id: int | None = None
         self.resume = ""
         self.me = ""
+        self.room = ""
         self.others: dict[str, ParticipantInfo] = {}
         self.own: ParticipantInfo | None = None
         self.chat: list[str] = []
@@ -62,10 +63,12 @@ class Viewer:
                     self.forget()
             case Joined():
                 self.me = message.participant_id
+                self.room = message.room
                 self.others = {other.participant_id: other for other in message.participants}
                 self.chat = [line.text for line in message.chat]
             case RoomState():
                 self.me = message.participant.participant_id
+                self.room = message.room
                 self.own = message.participant
                 self.others = {other.participant_id: other for other in message.participants}
                 self.chat = [line.text for line in message.chat]
@@ -171,6 +174,11 @@ class RoomMachine(RuleBasedStateMachine):
     def everybody_connects(self) -> None:
         for number in range(len(self.viewers)):
             self.connect(number, True)
+        for number in range(3):
+            self.join(number, ROOMS[0])
+            self.media_is_through()
+            self.publish(number, ["0"], False)
+        self.media_is_through()
 
     @rule(number=st.integers(0, 5), resuming=st.booleans())
     def connect(self, number: int, resuming: bool) -> None:
@@ -197,6 +205,11 @@ class RoomMachine(RuleBasedStateMachine):
         self.gone(connection_id)
         self.hub.disconnected(connection_id, now=self.now, on_purpose=on_purpose)
         self.settle()
+
+    @rule(number=st.integers(0, 5))
+    def lose_and_resume(self, number: int) -> None:
+        self.disconnect(number, False)
+        self.connect(number, True)
 
     @rule(number=st.integers(0, 5), room=st.sampled_from(ROOMS))
     def join(self, number: int, room: str) -> None:
@@ -258,6 +271,23 @@ class RoomMachine(RuleBasedStateMachine):
     def media_answers(self, data: st.DataObject) -> None:
         self.answer_one(data.draw(st.sampled_from(sorted(self.lines))))
 
+    @rule()
+    def media_is_through(self) -> None:
+        while self.lines:
+            self.answer_one(next(iter(self.lines)))
+
+    @rule(number=st.integers(0, 5))
+    def look_again(self, number: int) -> None:
+        """Joining the room that one is in answers with the server's view: it must be what the client made of the events."""
+        viewer = self.viewers[number]
+        if viewer.connection_id is None or not viewer.me:
+            return
+        believed = (viewer.me, dict(viewer.others), viewer.chat[-LIMITS.chat_history :])
+        replies = viewer.replies
+        self.say(viewer, Join(id=9, room=viewer.room, name="again"))
+        assert viewer.replies == replies + 1
+        assert (viewer.me, viewer.others, viewer.chat) == believed
+
     @rule(delta_s=st.sampled_from([0.1, 5.0, 31.0]))
     def time_passes(self, delta_s: float) -> None:
         for connection_id in self.by_connection:
@@ -291,11 +321,9 @@ class RoomMachine(RuleBasedStateMachine):
         assert stats.connections == len(self.by_connection)
 
     def teardown(self) -> None:
-        for _ in range(10_000):
-            if not self.lines:
-                break
-            self.answer_one(next(iter(self.lines)))
-        for viewer in self.viewers:
+        self.media_is_through()
+        for number, viewer in enumerate(self.viewers):
+            self.look_again(number)
             if viewer.connection_id is not None:
                 assert viewer.asked == viewer.replies, "every request has exactly one reply"
         # Everybody is in the room that the server has them in, with the same number of others.
