@@ -16,6 +16,8 @@ _MAX_HELD_PACKETS = 3_000
 # Browsers give up on a missing video packet after a second; sound that is 100 ms late is of no use to anybody.
 _VIDEO_WAIT_S = 1.0
 _AUDIO_WAIT_S = 0.1
+# A whole keyframe behind a hole is shown once the hole has had this long to be repaired: about two round trips.
+_KEYFRAME_PATIENCE_S = 0.2
 _HALF_RANGE = 0x8000
 
 
@@ -135,12 +137,13 @@ class FrameAssembler:
         return self._pass_hole(now)
 
     def _pass_hole(self, now: float) -> bool:
-        """Go on behind a hole: with video as soon as a whole keyframe is there, otherwise after the waiting time."""
+        """Go on behind a hole: soon when a whole keyframe is there, otherwise after the waiting time."""
         assert self._next is not None
         if self._blocked_since is None:
             self._blocked_since = now
-        waited = now - self._blocked_since >= self._wait_s
-        if waited or not self._audio:
+        waited_s = now - self._blocked_since
+        waited = waited_s >= self._wait_s
+        if waited_s >= min(self._wait_s, _KEYFRAME_PATIENCE_S):
             later = sorted(start for start in self._keyframe_starts if start > self._next)
             whole = next((start for start in later if self._frame_at(start)[1]), None)
             if whole is not None:

@@ -17,7 +17,7 @@ from bench.peer.session import FrameListener, MediaSession, SessionStats, Tap
 from salam import ClosedError, TaskOwner, get_logger, ntp_seconds
 from salam.clock import Clock, RealClock
 from sfu.dtls import DtlsAssociation, DtlsConnected, DtlsEvent, DtlsIdentity, DtlsRole
-from sfu.sdp import MediaSection, SdpError
+from sfu.sdp import MediaSection
 from sfu.sdp_lines import Candidate, LocalTransport
 
 __all__ = ["PeerState", "RtcPeer"]
@@ -83,7 +83,8 @@ class RtcPeer:
         self._dtls = DtlsAssociation(self._identity)
         self._ufrag = self._ice_text(_UFRAG_BYTES)
         self._password = self._ice_text(_PASSWORD_BYTES)
-        self._ice: _LoopbackAwareConnection | None = None
+        self._ice: aioice.Connection | None = None
+        self._gathered: aioice.Connection | None = None
         self._cname = self._ice_text(_CNAME_BYTES)
         self._session_id = self._rng.getrandbits(62)
         self._version = 0
@@ -155,18 +156,24 @@ class RtcPeer:
     async def answer(self, sdp: str) -> str:
         """Take an offer, the first or a later one, and return the answer that receives everything in it.
 
-        Raises SdpError when it cannot be read, or when it wants to move the connection to another transport.
+        An offer with new ICE credentials moves the connection: media goes on over the old path until the new one works.
+
+        Raises SdpError when it cannot be read.
         """
         remote, section = read_transport(sdp)
-        if self._remote is not None and remote.ufrag != self._remote.ufrag:
-            raise SdpError("the offer restarts ICE, which this peer does not do")
-        if self._ice is None:
+        restarts = self._remote is not None and remote.ufrag != self._remote.ufrag
+        if restarts:
+            self._ufrag, self._password = self._ice_text(_UFRAG_BYTES), self._ice_text(_PASSWORD_BYTES)
+        if restarts or self._gathered is None:
             # A full agent that offers is the controlling one; a lite agent never is (RFC 8445 6.1.1).
             await self._gather(controlling=remote.lite)
         self._version += 1
         text, plans = answer_offer(sdp, self._local("active"), session_id=self._session_id, version=self._version)
         self._media.set_receive_plans(plans)
-        if self._remote is None:
+        if restarts:
+            ice = await self._give_remote(remote)
+            self._tasks.spawn(self._move(ice), name="move")
+        elif self._remote is None:
             await self._connect(remote, section, DtlsRole.CLIENT)
         return text
 
@@ -195,25 +202,35 @@ class RtcPeer:
             await self._flush()
         self._set_state(PeerState.CLOSED, "closed")
         await self._tasks.close()
-        if self._ice is not None:
-            await self._ice.close()
+        for ice in {self._ice, self._gathered} - {None}:
+            assert ice is not None
+            await ice.close()
 
     async def _gather(self, *, controlling: bool) -> None:
-        self._ice = _LoopbackAwareConnection(
+        unused = self._gathered if self._gathered is not self._ice else None
+        self._gathered = _LoopbackAwareConnection(
             self._addresses, ice_controlling=controlling, ufrag=self._ufrag, password=self._password
         )
-        await self._ice.gather_candidates()
+        await self._gathered.gather_candidates()
+        if unused is not None:
+            # One restart overtook another before its path worked.
+            await unused.close()
 
     async def _connect(self, remote: RemoteTransport, section: MediaSection, role: DtlsRole) -> None:
-        assert self._ice is not None
-        self._remote = remote
         self._set_state(PeerState.CONNECTING)
-        self._ice.remote_username, self._ice.remote_password = remote.ufrag, remote.password
-        self._ice.remote_is_lite = remote.lite
-        for text in remote.candidates:
-            await self._add_candidate(self._ice, text)
-        await self._ice.add_remote_candidate(None)
+        self._ice = await self._give_remote(remote)
         self._tasks.spawn(self._run(self._ice, section, role), name="run")
+
+    async def _give_remote(self, remote: RemoteTransport) -> aioice.Connection:
+        ice = self._gathered
+        assert ice is not None
+        self._remote = remote
+        ice.remote_username, ice.remote_password = remote.ufrag, remote.password
+        ice.remote_is_lite = remote.lite
+        for text in remote.candidates:
+            await self._add_candidate(ice, text)
+        await ice.add_remote_candidate(None)
+        return ice
 
     async def _add_candidate(self, ice: aioice.Connection, text: str) -> None:
         try:
@@ -233,11 +250,27 @@ class RtcPeer:
         self._dtls.start(role, section.fingerprints, self._clock.monotonic())
         self._tasks.spawn(self._keep_time(), name="timer")
         await self._flush()
+        await self._receive_from(ice)
+
+    async def _move(self, ice: aioice.Connection) -> None:
+        """Go over to a path of newer credentials once it works; when it never does, the old one stays."""
+        try:
+            await ice.connect()
+        except ConnectionError:
+            _log.debug("an ICE restart found no path")
+            return
+        old, self._ice = self._ice, ice
+        if old is not None:
+            await old.close()
+        await self._receive_from(ice)
+
+    async def _receive_from(self, ice: aioice.Connection) -> None:
         while True:
             try:
                 data = await ice.recv()
             except ConnectionError:
-                self._set_state(PeerState.CLOSED, "ice_lost")
+                if ice is self._ice:
+                    self._set_state(PeerState.CLOSED, "ice_lost")
                 return
             await self._receive(data)
 
@@ -304,8 +337,8 @@ class RtcPeer:
         self._set_state(PeerState.FAILED, type(failure).__name__)
 
     def _local(self, setup: str) -> LocalTransport:
-        assert self._ice is not None
-        candidates = tuple(Candidate("udp", known.host, known.port) for known in self._ice.local_candidates)
+        assert self._gathered is not None
+        candidates = tuple(Candidate("udp", known.host, known.port) for known in self._gathered.local_candidates)
         return LocalTransport(self._ufrag, self._password, self._identity.fingerprint, candidates, setup)
 
     def _ice_text(self, length: int) -> str:

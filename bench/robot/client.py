@@ -171,6 +171,10 @@ class Robot:
         """Say how large a received video is shown (pixels, 0 for not at all), or which layer is wanted."""
         await self._client.set_layer(track_id, height=height, rid=rid)
 
+    async def restart_ice(self) -> None:
+        """Ask the server to offer the subscribe connection with new ICE credentials, as after a change of network."""
+        await self._client.restart_ice()
+
     async def mute(self, kind: Literal["audio", "video"], *, muted: bool = True) -> None:
         """Mute or unmute the own track of that kind: nothing of it is sent, and the room is told.
 

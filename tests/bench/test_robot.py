@@ -197,6 +197,21 @@ async def test_a_layer_that_stops_is_replaced_by_a_lower_one(rig: Rig, eventuall
             two.set_publishing("f", active=False)
 
 
+async def test_a_connection_moves_to_another_path_without_a_gap(rig: Rig, eventually: Eventually) -> None:
+    async with rig.robot("Amira", publish=_MEDIA), rig.robot("Yusuf", strict=True) as viewer:
+        await eventually(lambda: _frames(viewer) >= 5)
+        clients = rig.proxy.stats().clients
+        for count in (1, 2):
+            before = _frames(viewer)
+            await viewer.restart_ice()
+            await eventually(lambda count=count: rig.proxy.stats().clients == clients + count)
+            await eventually(lambda before=before: _frames(viewer) > before + 20)
+        video = _received(viewer, "video")
+        assert video is not None
+        assert video.frames_given_up == 0
+        assert [receiver.violations for receiver in viewer.strict_receivers()] == [[], []]
+
+
 async def test_robots_come_and_go(rig: Rig, eventually: Eventually) -> None:
     async with rig.robot("Viewer") as viewer:
         for name in ("Amira", "Badr", "Celine"):
