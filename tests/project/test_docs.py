@@ -6,6 +6,7 @@ import dataclasses
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_links_and_pictures_resolve(page: Path) -> None:
 @each_page
 def test_python_blocks_compile(page: Path) -> None:
     for text in blocks(page, "python"):
-        # "single" files of a reader, so awaiting at the top level is as wrong here as there.
+        # A reader puts it into a file, where awaiting outside of a function is wrong too.
         compile(text, name_of(page), "exec")
 
 
@@ -171,8 +172,6 @@ def test_variables_exist(page: Path) -> None:
 
 @each_page
 def test_settings_files_are_accepted(page: Path) -> None:
-    import tomllib
-
     for text in blocks(page, "toml"):
         # A wrong key or value raises, with the reason.
         Settings(**{**tomllib.loads(text), "dev": True})
@@ -205,6 +204,23 @@ def test_the_http_page_lists_every_route(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "reference" / "http-api.md").read_text()
     listed = set(re.findall(r"^\| (GET|POST) \| `([^`]+)` \|", page, re.MULTILINE))
     assert listed == {(method, path) for method, path in served if method in ("GET", "POST")}
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page = (ROOT / "docs" / "topics" / "dependencies.md").read_text()
+    run, _, test = page.partition("## To test")
+    assert names_in_table(run) == names_of_packages(project["dependencies"])
+    assert names_in_table(test) == names_of_packages(project["optional-dependencies"]["test"])
+
+
+def names_in_table(text: str) -> set[str]:
+    cells = re.findall(r"^\| ([\w, -]+) \|", text, re.MULTILINE)
+    return {name for cell in cells for name in cell.split(", ")} - {"package", "---"}
+
+
+def names_of_packages(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
 
 
 def test_the_debug_page_names_what_the_pages_have() -> None:
