@@ -73,5 +73,8 @@ class CallParticipant:
     def is_other_connection(self, offer: SessionDescription) -> bool:
         """Whether the offer is of another peer connection than the present one: a reload, or a client that began anew."""
         assert self.publish is not None
-        known = set(self.publish.remote_fingerprints)
-        return offer.origin != self.publish_origin or known != set(offer.transport_section().fingerprints)
+        section = offer.transport_section()
+        if set(self.publish.remote_fingerprints) != set(section.fingerprints):
+            return True
+        # The certificate may be kept over a reload. The session id alone proves nothing either way: some peers change it each time.
+        return offer.origin != self.publish_origin and self.publish.remote_ufrag != section.ice_ufrag

@@ -112,12 +112,14 @@ class Transport(Closable):
     def set_remote(self, section: MediaSection, role: DtlsRole) -> None:
         """Take the peer's ICE and DTLS parameters; ``role`` is ours.
 
-        Another certificate than before means another peer connection: a new DTLS association begins (RFC 8842 section 5.3).
+        Another certificate than before means another peer connection: a new DTLS association begins (RFC 8842 section 5.3). One
+        begins too when the present one is over.
         """
         self._check_open()
         self._ice.set_remote_ufrag(section.ice_ufrag)
         fingerprints = tuple(section.fingerprints)
-        if self._dtls.state is not DtlsState.NEW and set(fingerprints) != set(self._dtls.fingerprints):
+        over = self._dtls.state in (DtlsState.FAILED, DtlsState.CLOSED)
+        if over or (self._dtls.state is not DtlsState.NEW and set(fingerprints) != set(self._dtls.fingerprints)):
             self._dtls = DtlsAssociation(self._context.identity)
         self._dtls.start(role, fingerprints, self._context.monotonic())
         self._flush()

@@ -291,6 +291,18 @@ def test_a_reload_replaces_the_publication(pair: World) -> None:
     assert {track.track_id for track in pair.offers["bob"][-1].tracks} == after
 
 
+def test_a_reload_with_the_same_certificate(pair: World) -> None:
+    before = {track.track_id for track in pair.room.tracks}
+    pair.publish("alice", OFFER.replace("o=- ", "o=- 77").replace("a=ice-ufrag:", "a=ice-ufrag:new"))
+    assert not before & {track.track_id for track in pair.room.tracks}
+
+
+def test_a_peer_that_changes_its_session_id_each_time(pair: World) -> None:
+    before = pair.room.tracks
+    pair.publish("alice", OFFER.replace("o=- ", "o=- 77"))
+    assert pair.room.tracks == before
+
+
 DATA_ONLY = OFFER[: OFFER.index("m=audio")].replace("BUNDLE 0 1 2", "BUNDLE 2") + OFFER[OFFER.index("m=application") :]
 
 

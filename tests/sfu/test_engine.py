@@ -253,6 +253,18 @@ def test_goodbye_fails_the_transport() -> None:
     assert transport.stats().state is TransportState.FAILED
 
 
+def test_after_a_goodbye_the_same_certificate_may_come_back() -> None:
+    world = World()
+    router, _ = world.router()
+    transport, peer = connected(world, router)
+    peer.dtls.close()
+    world.settle()
+    back = Peer(world, transport, 6000, peer.identity)
+    transport.set_remote(back.describe(), DtlsRole.SERVER)
+    back.connect()
+    assert transport.stats().state is TransportState.CONNECTED
+
+
 def test_closing_a_transport_says_goodbye() -> None:
     world = World()
     router, _ = world.router()
