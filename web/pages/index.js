@@ -77,8 +77,10 @@ function showNoStreams() {
 
 async function refresh() {
   const [nextStreams, rooms] = await Promise.all([api("/api/v1/streams"), server?.dev ? api("/api/v1/rooms") : null]);
-  const changed = JSON.stringify(nextStreams) !== JSON.stringify(streams) || streams === null;
-  streams = nextStreams;
+  // Streams that are over stay known to the server for a while; they are not what one comes to see.
+  const shown = /** @type {StreamRow[] | null} */ (nextStreams)?.filter((row) => row.state !== "ended" && row.state !== "offline") ?? null;
+  const changed = JSON.stringify(shown) !== JSON.stringify(streams) || streams === null;
+  streams = shown;
   // A list that is drawn anew loses the focus of whoever is on it.
   if (changed) {
     byId("streams").replaceChildren(...(streams ?? []).map(streamRow));

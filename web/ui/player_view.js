@@ -60,7 +60,11 @@ export class PlayerView extends HTMLElement {
   /** @param {string} url @param {string} token */
   open(url, token) {
     this.player = new Player({ video: this.#video, url, token });
-    this.player.on("state", () => this.#show());
+    this.player.on("state", (state) => {
+      if (this.#isOver() && (state === "retrying" || state === "stalled")) this.player?.stop();
+      this.#show();
+    });
+    this.#video.addEventListener("ended", () => this.#isOver() && this.player?.stop());
     this.player.on("levels", (levels) => (this.#quality.hidden = levels.length < 2));
     this.#quality.hidden = true;
     this.#show();
@@ -72,8 +76,13 @@ export class PlayerView extends HTMLElement {
     this.#stream = state;
     const idle = this.player?.state === "idle";
     if (state === "live" && (idle || before === "interrupted" || before === "offline" || before === "ended")) void this.#start();
-    if (state === "offline" || (state === "ended" && this.#video.ended)) this.player?.stop();
+    // What is left in the buffer of an ended stream is played to its end.
+    if (state === "offline" || (state === "ended" && this.player?.state !== "playing")) this.player?.stop();
     this.#show();
+  }
+
+  #isOver() {
+    return this.#stream === "ended" || this.#stream === "offline";
   }
 
   /** @param {string} emoji */
@@ -166,7 +175,7 @@ export class PlayerView extends HTMLElement {
     const byHeight = player.levels.map((level, index) => ({ ...level, index })).sort((a, b) => b.height - a.height);
     for (const level of byHeight) {
       const checked = !player.autoLevel && height === level.height;
-      items.push({ icon: "screen", t: "watch.quality.level", params: { height: String(level.height) }, checked, run: () => player.setLevel(level.index) });
+      items.push({ icon: "quality", t: "watch.quality.level", params: { height: String(level.height) }, checked, run: () => player.setLevel(level.index) });
     }
     toggleMenu(this.#quality, items);
   }
