@@ -98,6 +98,7 @@ class Pipeline:
         self._wall_offset_s = wall_offset_s
         self._info: StreamInfo | None = None
         self._video: VideoFormat | None = None
+        self._rate = _NOMINAL_FPS
         self._gathered: list[AccessUnit] = []
         self._epoch: Epoch | None = None
         self._decoder: VideoDecoder | None = None
@@ -155,6 +156,7 @@ class Pipeline:
 
     def _use_video(self, video: VideoFormat | None) -> None:
         self._video = video
+        self._rate = _NOMINAL_FPS
         self._decoder = None
         if video is not None and video.codec == "h264":
             # Refuse a bad record here, before anything is built on it.
@@ -262,7 +264,8 @@ class Pipeline:
     def _plan_video(self, plan: EpochPlan, units: list[AccessUnit]) -> EpochPlan:
         video = self._video
         assert video is not None
-        rate = float(self._announced_rate() or _measured_rate(units) or _NOMINAL_FPS)
+        # A later epoch of the same source may begin with one picture only, which tells nothing.
+        self._rate = rate = float(self._announced_rate() or _measured_rate(units) or self._rate)
         passthrough, sps = self._passthrough(video, units[0])
         if sps is not None:
             width, height, aspect = sps.width, sps.height, sps.sample_aspect

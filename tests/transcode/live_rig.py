@@ -126,7 +126,8 @@ async def feed(origin: LiveOrigin, sink: StreamSink, source: Source, *, info: bo
     if info:
         sink.on_info(source.info)
     for unit in source.units:
-        while any(stream.name == source.info.name and stream.backlog_s > 0.4 for stream in origin.streams()):
+        while any(stream.name == source.info.name and stream.backlog_s > 0.4 for stream in origin.streams()):  # noqa: ASYNC110
+            # The backlog is drained by threads, which have no event to wait for.
             await asyncio.sleep(0.005)
         sink.on_unit(unit)
 
