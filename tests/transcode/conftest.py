@@ -23,9 +23,10 @@ async def make_site(tmp_path: Path) -> AsyncIterator[MakeSite]:
 
     async def make(limits: LiveLimits | None = None, clock: object | None = None) -> Site:
         states: list[tuple[str, str]] = []
+        metrics = Metrics()
         origin = LiveOrigin(
             data_dir=tmp_path,
-            metrics=Metrics(),
+            metrics=metrics,
             clock=clock or RealClock(),  # type: ignore[arg-type]
             limits=limits or LiveLimits(),
             on_state=lambda name, state: states.append((name, state)),
@@ -35,7 +36,7 @@ async def make_site(tmp_path: Path) -> AsyncIterator[MakeSite]:
         app.router.add_routes(origin.routes())
         client = TestClient(TestServer(app))
         await client.start_server()
-        site = Site(origin, client, states)
+        site = Site(origin, client, states, metrics)
         sites.append(site)
         return site
 

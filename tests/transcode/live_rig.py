@@ -15,6 +15,7 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 
 from ingest.access_unit import TIMESCALE_HZ, AccessUnit, AudioFormat, StreamInfo, StreamSink, VideoFormat
+from salam import Metrics
 from transcode import LiveOrigin
 from transcode.h264 import NalType, build_avc_config, from_annex_b, join_nals
 
@@ -37,11 +38,10 @@ def video_units(
     height: int = 180,
     gop_ticks: int = 2 * TIMESCALE_HZ,
     luma: Callable[[int], int] = lambda pts: 16 + pts // 3000 % 200,
-    codec: str = "libx264",
     b_frames: int = 0,
 ) -> tuple[VideoFormat, list[AccessUnit]]:
     """Encode flat pictures at ``times`` (1/90000 s) with an IDR at least every ``gop_ticks``."""
-    encoder = av.VideoCodecContext.create(codec, "w")
+    encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, TIMESCALE_HZ), Fraction(30)
     encoder.flags |= Flags.global_header
@@ -78,7 +78,8 @@ def audio_units(
     start: int, duration_s: float, *, codec: str = "aac", sample: Callable[[float], float] = lambda _: 0.0
 ) -> tuple[AudioFormat, list[AccessUnit]]:
     """Encode mono or stereo sound whose value at each time in seconds is ``sample`` of it."""
-    encoder = av.AudioCodecContext.create(codec, "w")
+    encoder = av.CodecContext.create(codec, "w")
+    assert isinstance(encoder, av.AudioCodecContext)
     encoder.sample_rate, encoder.layout, encoder.format = SAMPLE_RATE_HZ, "stereo", "fltp" if codec == "aac" else "s16"
     encoder.time_base = Fraction(1, SAMPLE_RATE_HZ)
     encoder.flags |= Flags.global_header
@@ -103,8 +104,7 @@ def audio_units(
         assert packet.pts is not None
         pts = start + packet.pts * TIMESCALE_HZ // SAMPLE_RATE_HZ
         units.append(AccessUnit("audio", bytes(packet), pts, pts, True, pts / TIMESCALE_HZ))
-    name = "aac" if codec == "aac" else "opus"
-    return AudioFormat(name, bytes(encoder.extradata or b""), SAMPLE_RATE_HZ, 2), units
+    return AudioFormat("aac" if codec == "aac" else "opus", bytes(encoder.extradata or b""), SAMPLE_RATE_HZ, 2), units
 
 
 def interleave(
@@ -135,10 +135,13 @@ async def feed(origin: LiveOrigin, sink: StreamSink, source: Source, *, info: bo
 class Site:
     """An origin behind a real HTTP server."""
 
-    def __init__(self, origin: LiveOrigin, client: TestClient[web.Request, web.Application], states: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, origin: LiveOrigin, client: TestClient[web.Request, web.Application], states: list[tuple[str, str]], metrics: Metrics
+    ) -> None:
         self.origin = origin
         self.client = client
         self.states = states
+        self.metrics = metrics
 
     async def text(self, path: str) -> str:
         """Return the body of a successful GET below /live/."""

@@ -57,7 +57,7 @@ def test_ffmpeg_reads_a_video_track() -> None:
         Sample(unit.data, 900_000 + index * 3000, 3000, unit.pts - unit.dts, unit.keyframe) for index, unit in enumerate(units)
     ]
     track = VideoTrack(video.config, 320, 180, Fraction(4, 3))
-    with av.open(io.BytesIO(init_segment(track) + segment_type() + media_fragment(1, samples))) as container:
+    with av.open(io.BytesIO(init_segment(track) + segment_type() + media_fragment(1, samples)), "r") as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.width, stream.codec_context.height, stream.time_base) == (320, 180, Fraction(1, 90_000))
         assert stream.sample_aspect_ratio == Fraction(4, 3)
@@ -72,7 +72,7 @@ def test_ffmpeg_reads_an_audio_track() -> None:
     audio, units = audio_units(0, 0.5)
     samples = [Sample(unit.data, 480_000 + index * 1024, 1024, 0, True) for index, unit in enumerate(units)]
     track = AudioTrack(audio.config[:2], 48_000, 2)
-    with av.open(io.BytesIO(init_segment(track) + segment_type() + media_fragment(1, samples))) as container:
+    with av.open(io.BytesIO(init_segment(track) + segment_type() + media_fragment(1, samples)), "r") as container:
         stream = container.streams.audio[0]
         assert (stream.codec_context.sample_rate, stream.codec_context.channels) == (48_000, 2)
         packets = [packet for packet in container.demux(stream) if packet.dts is not None]

@@ -38,7 +38,7 @@ async def test_drop_return_end_and_removal(make_site: MakeSite, eventually: Call
             site.origin.open_sink("show")
         listed = sum(stream.segments for stream in site.origin.streams())
         await feed(site.origin, sink, short("show"))
-        sink.on_end(reason)  # type: ignore[arg-type]
+        sink.on_end(reason)
         await eventually(lambda base=listed: sum(stream.segments for stream in site.origin.streams()) == base + 2)
         await look()
         await clock.advance(5)
@@ -113,6 +113,24 @@ async def test_too_fast_a_publisher_costs_pictures_not_memory(make_site: MakeSit
     sink.on_end("finished")
     await eventually(lambda: site.state("burst") in ("ended", "offline"))
     assert "ended" in [state for _, state in site.states]
+    assert site.metrics.dropped("live", "backlog_full") > 0
+
+
+async def test_a_slow_machine_gives_up_pictures_but_no_segment(make_site: MakeSite, eventually: Callable[..., Any]) -> None:
+    site = await make_site(LiveLimits(shed_after_s=0.1))
+    sink = site.origin.open_sink("slow")
+    source = short("slow", 8, width=854, height=480)
+    sink.on_info(source.info)
+    for unit in source.units:
+        sink.on_unit(unit)
+    sink.on_end("finished")
+    await eventually(lambda: site.state("slow") == "ended")
+    (stream,) = site.origin.streams()
+    assert stream.shed_frames > 0
+    assert stream.segments == 4
+    for rendition in ("480p", "240p"):
+        playlist = parse_media(await site.text(f"slow/{rendition}.m3u8"))
+        assert [round(segment.duration_s, 2) for segment in playlist.segments[:3]] == [2, 2, 2]
 
 
 async def test_refusals(make_site: MakeSite) -> None:

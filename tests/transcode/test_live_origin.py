@@ -61,7 +61,7 @@ def decode(rendition: Rendition) -> list[list[Any]]:
     """Decode every segment alone, as a player that joins there would, and check its first picture."""
     decoded = []
     for segment in rendition.playlist.segments:
-        with av.open(io.BytesIO(rendition.files[segment.map_uri or ""] + rendition.files[segment.uri])) as container:
+        with av.open(io.BytesIO(rendition.files[segment.map_uri or ""] + rendition.files[segment.uri]), "r") as container:
             stream = container.streams[0]
             frames = list(container.decode(stream))
             first = parse_fragments(rendition.files[segment.uri])[0].samples[0]
@@ -256,7 +256,7 @@ async def test_damaged_units_do_not_end_the_stream(make_site: MakeSite, eventual
     assert len(renditions["240p"].playlist.segments) == 3
 
 
-def first_loud(frames: list[Any]) -> float:
+def first_loud(frames: list[Any]) -> Any:
     """Return the time of the first loud sample of decoded float audio."""
     for frame in frames:
         values = memoryview(bytes(frame.planes[0])).cast("f")
@@ -293,7 +293,7 @@ def decode_joined(rendition: Rendition) -> list[Any]:
     """Decode the whole playlist as one file."""
     segments = rendition.playlist.segments
     data = rendition.files[segments[0].map_uri or ""] + b"".join(rendition.files[segment.uri] for segment in segments)
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         return list(container.decode(container.streams[0]))
 
 
