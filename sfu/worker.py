@@ -9,6 +9,7 @@ import random
 import socket
 from collections import Counter
 from dataclasses import dataclass
+from typing import cast
 
 import ifaddr
 
@@ -383,12 +384,12 @@ class _TcpConnection(asyncio.Protocol):
         self.heard_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A cast, because uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
         self.heard_s = self._worker.clock.monotonic()
         connection_id = self._worker.tcp_opened(self)
         if connection_id is None:
-            transport.abort()
+            self._transport.abort()
             return
         self.path = TcpPath(connection_id, transport.get_extra_info("peername"))
         sock = transport.get_extra_info("socket")
