@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import ssl
@@ -246,7 +247,9 @@ class _Connection(asyncio.Protocol):
                 self._on_event(event, now)
         except ProtocolError as error:
             self._server.drop(error.code)
-            self._log.info("an RTMP connection ended: %s", error)
+            # Strangers must not be able to fill the log: only who was let in to publish is worth a line.
+            level = logging.INFO if self._sink is not None else logging.DEBUG
+            self._log.log(level, "an RTMP connection ended: %s", error)
             self._end("dropped")
             self.abort()
             return
