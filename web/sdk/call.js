@@ -235,7 +235,7 @@ export class Call extends Emitter {
   #update(participant) {
     if (participant.participant_id === this.participantId) {
       this.handRaised = participant.hand_raised ?? false;
-      this.moderator = participant.moderator ?? this.moderator;
+      this.moderator = participant.moderator ?? false;
     } else {
       this.participants.set(participant.participant_id, participant);
     }
