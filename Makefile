@@ -3,14 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := salam turn_client sfu ingest transcode signaling bench salam_server web/__init__.py tests examples fuzz setup.py
+CODE := salam turn_client sfu ingest transcode signaling bench salam_server web/__init__.py tests examples fuzz scripts setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format fuzz bench vendor lock screenshots clean
+.PHONY: help setup docs run demo test lint format fuzz bench vendor lock screenshots clean
 
 help:
 	@echo "make run          set up what is needed and play the demo in this terminal (Ctrl-C stops it)"
 	@echo "make test         set up what is needed, system programs included, and run every check and test"
+	@echo "make setup        set up what is needed to run, and start nothing"
+	@echo "make docs         write the generated parts of docs/ again"
 	@echo "make lint         style and types alone"
 	@echo "make fuzz         throw mutated input at every parser, SECONDS (60) for each"
 	@echo "make bench        measure the media plane's cost per packet"
@@ -22,6 +24,13 @@ run: $(VENV)/.run vendor
 	@$(BIN)/salam demo
 
 demo: run
+
+# For those who run `salam` themselves: the same set-up, and nothing started.
+setup: $(VENV)/.run vendor
+	@echo "salam: ready; try $(BIN)/salam --help"
+
+docs: $(VENV)/.run
+	$(BIN)/python scripts/docs.py
 
 test: $(VENV)/.test
 	@$(MAKE) --no-print-directory lint

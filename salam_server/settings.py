@@ -136,7 +136,7 @@ class Settings:
         0, _integer(0, 65535), "Media port that browsers are told, when a NAT maps it to another; 0: the same."
     )
     allowed_origins: tuple[str, ...] = _setting(
-        (), _origins, "Web origins whose pages may open the WebSocket; empty: all, for no cookie ever authorises."
+        (), _origins, "Web origins, besides this server's own, whose pages may open the WebSocket."
     )
     data_dir: Path = _setting(Path(".salam"), _path, "Folder for everything the server stores.")
     secret: str = _setting("", _secret, "Signs and checks tokens; required without dev.", secret=True)

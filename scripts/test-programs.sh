@@ -2,7 +2,7 @@
 # The real peers that the tests talk to, from the system's package manager when that is allowed.
 set -eu
 
-packages="chromium ffmpeg fonts-dejavu-core fonts-noto-core gstreamer1.0-libav gstreamer1.0-plugins-bad \
+packages="chromium ffmpeg fonts-dejavu-core fonts-noto-color-emoji fonts-noto-core gstreamer1.0-libav gstreamer1.0-plugins-bad \
 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-tools"
 # Distributions of Node.js bring npm along or not, so each is asked for only when its command is missing.
 command -v node >/dev/null 2>&1 || packages="$packages nodejs"

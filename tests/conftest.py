@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from salam import live_owners
 
+PACKAGES = ("salam", "turn_client", "sfu", "ingest", "transcode", "signaling", "salam_server", "bench")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -35,6 +37,13 @@ def _nothing_left_behind() -> Iterator[None]:
         if not thread.daemon and not thread.name.startswith(("asyncio_", "ThreadPoolExecutor"))
     ]
     assert not threads, f"threads left behind: {threads}"
+
+
+@pytest.fixture(autouse=True)
+def _the_loop_is_never_blocked() -> Iterator[None]:
+    """Fail a test in which our own code blocks the event loop: reads a file, sleeps, waits for a socket or a lock."""
+    with blockbuster_ctx(scanned_modules=list(PACKAGES)):
+        yield
 
 
 @pytest.fixture

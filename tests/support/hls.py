@@ -121,7 +121,7 @@ def _codec_string(init: bytes) -> str:
 def decode_segment(init: bytes, data: bytes) -> tuple[int, bool]:
     """Decode a segment alone after its init segment; return its number of frames and whether the first packet is a keyframe."""
     frames, first_is_key = 0, None
-    with av.open(io.BytesIO(init + data), format="mp4") as container:
+    with av.open(io.BytesIO(init + data), mode="r", format="mp4") as container:
         for packet in container.demux(container.streams[0]):
             if first_is_key is None and packet.size:
                 first_is_key = packet.is_keyframe
