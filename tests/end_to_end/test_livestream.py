@@ -112,7 +112,7 @@ async def test_a_browser_plays_on_while_the_publisher_drops_and_returns(site: Si
             await page.goto(f"{site.url}/watch/show")
 
             async def plays() -> bool:
-                return bool((await debug(page)).get("frames_decoded", 0) > 30
+                return bool((await debug(page)).get("frames_decoded", 0) > 30)
 
             await until(plays, "the browser decodes pictures")
             assert await until(lambda: _audio_bytes(page), "the browser decodes sound")
