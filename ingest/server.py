@@ -310,6 +310,8 @@ class _Connection(asyncio.Protocol):
             self._deliver(event)
         else:
             self._server.drop(event.reason)
+            if self._session.state is SessionState.CLOSED:
+                self._log.debug("an RTMP client was refused: %s", event.reason)
 
     def _on_request(self, request: PublishRequested, now: float) -> None:
         try:

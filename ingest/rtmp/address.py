@@ -13,15 +13,16 @@ from salam import ProtocolError
 
 __all__ = ["is_stream_name", "split_app", "split_stream", "token_in"]
 
-# The name becomes a path segment of playlists and a label in metrics: no separators, no dot files, nothing to escape.
-_STREAM_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+# The name becomes a path segment of playlists and is typed into commands: no separators, no dot files, nothing that looks like an
+# option, nothing to escape. The live origin and the signaling server name streams by the same rule.
+_STREAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # A signed token with a handful of claims has 300 to 1,000 characters; headers of HTTP servers end at 8 KiB too.
 _MAX_ADDRESS_CHARS = 8192
 _MAX_QUERY_FIELDS = 16
 
 
 def is_stream_name(name: str) -> bool:
-    """Say whether ``name`` can be a stream's name: 1 to 64 of letters, digits, ``-``, ``_`` and ``.``, not starting with a dot."""
+    """Say whether ``name`` can be a stream's name: 1 to 64 letters, digits, ``-``, ``_`` and ``.``, a letter or digit first."""
     return _STREAM_NAME.fullmatch(name) is not None
 
 

@@ -25,7 +25,7 @@ from ingest.rtmp.address import is_stream_name, split_app, split_stream, token_i
 from ingest.rtmp.chunk import ChunkReader, Message, MessageType
 from ingest.rtmp.handshake import ServerHandshake
 from ingest.rtmp.limits import RtmpLimits
-from ingest.rtmp.publication import Publication, PublicationEvent
+from ingest.rtmp.publication import InputDropped, Publication, PublicationEvent
 from ingest.rtmp.replies import CAPS_RECONNECT, Replies
 from salam import ProtocolError
 
@@ -252,7 +252,8 @@ class RtmpSession:
         elif name in _GOODBYES:
             self._on_goodbye(name, transaction, now)
         elif name == "play":
-            self.refuse("NetStream.Play.Failed", "Streams are played over HLS or WHEP, not over RTMP.")
+            self.refuse("NetStream.Play.Failed", "Streams are played over HLS, not over RTMP.")
+            self._events.append(InputDropped("play_refused"))
         elif name in ("releaseStream", "_checkbw", "getStreamLength"):
             self._answer(transaction)
         elif transaction:
@@ -274,6 +275,7 @@ class RtmpSession:
             description = f"There is no such application here; the address is rtmp://HOST/{self._app}/STREAM."
             self._replies.error(transaction, "NetConnection.Connect.Rejected", description)
             self.state = SessionState.CLOSED
+            self._events.append(InputDropped("wrong_application"))
             return
         encoding = properties.get("objectEncoding")
         self._replies.welcome(transaction, object_encoding=encoding if isinstance(encoding, float) else 0.0)
@@ -286,8 +288,9 @@ class RtmpSession:
         name = split_stream(address)
         token = token_in(address, self._app_field, self._connect_url)
         if not is_stream_name(name):
-            description = "The stream name must be 1 to 64 letters, digits, '-', '_' or '.', and not start with '.'."
+            description = "The stream name must be 1 to 64 letters, digits, '-', '_' or '.', and begin with a letter or a digit."
             self.refuse("NetStream.Publish.BadName", description)
+            self._events.append(InputDropped("bad_stream_name"))
             return
         self._answer(transaction)
         self._pending_name = name

@@ -167,8 +167,12 @@ async def test_refusals_are_explained(eventually: Eventually) -> None:
         rig.refuse_with = LimitError("100 streams are taken")
         assert await refusal(rig, "other") == "100 streams are taken"
         rig.refuse_with = None
+        async with Client(rig.url("show").replace("/live/", "/other/")) as stray:
+            await stray.negotiate()
+            assert "no such application" in str(stray.session.refusal)
         first.send(keyframe(40))
         await eventually(lambda: len(rig.sinks[0].units) == 2)  # type: ignore[misc]
+        assert rig.metrics.dropped("rtmp", "wrong_application") == 1
         assert rig.metrics.dropped("rtmp", "not_authorized") == 1
         assert rig.metrics.dropped("rtmp", "conflict") == 2
 

@@ -21,6 +21,7 @@ from ingest.rtmp import (
     SessionState,
 )
 from ingest.rtmp.amf import AmfInput, decode, encode
+from ingest.rtmp.publication import InputDropped
 from salam import ConfigError, ProtocolError
 
 LIMITS = RtmpLimits()
@@ -123,16 +124,19 @@ def test_a_refusal_reaches_the_client_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("url", "words", "reason"),
     [
-        ("rtmp://h/other/show", "no such application"),
-        ("rtmp://h/live/a/b", "stream name"),
-        ("rtmp://h/live/.hidden", "stream name"),
+        ("rtmp://h/other/show", "no such application", "wrong_application"),
+        ("rtmp://h/live/a/b", "stream name", "bad_stream_name"),
+        ("rtmp://h/live/.hidden", "stream name", "bad_stream_name"),
+        # The live origin and the signaling server refuse these too, so nobody could watch them.
+        ("rtmp://h/live/-option", "stream name", "bad_stream_name"),
+        ("rtmp://h/live/_private", "stream name", "bad_stream_name"),
     ],
 )
-def test_wrong_addresses_are_explained(url: str, words: str) -> None:
+def test_wrong_addresses_are_explained_and_told(url: str, words: str, reason: str) -> None:
     client, session = RtmpPublisher(url, nonce=NONCE), new_session()
-    assert talk(client, session) == []
+    assert talk(client, session) == [InputDropped(reason)]
     assert words in str(client.refusal)
 
 
@@ -198,8 +202,10 @@ def test_commands_wrapped_for_amf3_are_read() -> None:
 def test_playing_is_refused_with_the_way_to_do_it() -> None:
     client = RawClient(new_session())
     client.call("connect", 1.0, {"app": "live"})
-    client.call("play", 2.0, None, "show")
-    assert "HLS" in str(client.commands()[-1])
+    assert client.call("play", 2.0, None, "show") == [InputDropped("play_refused")]
+    answer = str(client.commands()[-1])
+    assert "HLS" in answer
+    assert "WHEP" not in answer
     assert client.session.state is SessionState.CLOSED
 
 
