@@ -259,7 +259,7 @@ class Hub:
         )
         if resumed:
             self._seats.session_resumed(session)
-            self._streams.session_resumed(session)
+            self._streams.session_resumed(session, now)
 
     def _lose(self, connection_id: int, code: CloseCode, reason: str, now: float) -> None:
         connection = self._sessions.connections.get(connection_id)
@@ -272,6 +272,7 @@ class Hub:
     def _detach(self, session: Session, now: float) -> None:
         self._sessions.detach(session, now)
         self._seats.session_detached(session)
+        self._streams.session_detached(session, now)
 
     def _end(self, session: Session, reason: LeaveReason, now: float) -> None:
         self._sessions.end(session)

@@ -49,15 +49,17 @@ class StreamRoom:
         self.stream = stream
         self.state: StreamPhase = "offline"
         self.watchers: dict[str, _Watcher] = {}
-        """By session id."""
+        """By session id, those included whose connection is lost for the moment."""
+        self.present: set[str] = set()
+        """The session ids of the watchers that are connected."""
         self.told_viewers = 0
         """The count that the viewers were told last."""
         self.chat = ChatLog(history=limits.chat_history, remembered=limits.chat_ids_remembered)
 
     @property
     def viewers(self) -> int:
-        """How many watch, those included whose connection is lost for the moment."""
-        return len(self.watchers)
+        """How many watch now; who lost the connection counts again once it is resumed."""
+        return len(self.present)
 
     @property
     def needed(self) -> bool:
@@ -94,9 +96,10 @@ class Streams:
                 if len(self.rooms) >= self._limits.streams:
                     raise LimitError(f"this server follows {self._limits.streams} streams", code="too_many_streams")
                 room = self.rooms[message.stream] = StreamRoom(message.stream, self._limits)
-            if room.viewers >= self._limits.watchers_per_stream:
+            if len(room.watchers) >= self._limits.watchers_per_stream:
                 raise LimitError(f"a stream has at most {self._limits.watchers_per_stream} viewers here", code="stream_full")
             room.watchers[session.session_id] = _Watcher(self._new_id(_ID_BYTES), name, session)
+            room.present.add(session.session_id)
             self._by_session[session.session_id] = [*watched, message.stream]
             self._count_later(room, now)
         assert room is not None
@@ -165,10 +168,18 @@ class Streams:
         if room is not None and room.told_viewers != room.viewers:
             self._tell_state(room)
 
-    def session_resumed(self, session: Session) -> None:
-        """Bring a session up to date on what it watches."""
+    def session_detached(self, session: Session, now: float) -> None:
+        """The connection of ``session`` is lost: a closed page looks like this, so it is no viewer until it is resumed."""
+        for stream in self._by_session.get(session.session_id, []):
+            self.rooms[stream].present.discard(session.session_id)
+            self._count_later(self.rooms[stream], now)
+
+    def session_resumed(self, session: Session, now: float) -> None:
+        """Count a session again, and bring it up to date on what it watches."""
         for stream in self._by_session.get(session.session_id, []):
             room = self.rooms[stream]
+            room.present.add(session.session_id)
+            self._count_later(room, now)
             self._sessions.send(
                 session,
                 StreamState(stream=stream, state=room.state, viewers=room.viewers, chat=room.chat.lines()),
@@ -187,6 +198,7 @@ class Streams:
         room = self.rooms.get(stream)
         if room is None or room.watchers.pop(session.session_id, None) is None:
             return
+        room.present.discard(session.session_id)
         rest = [other for other in self._by_session[session.session_id] if other != stream]
         if rest:
             self._by_session[session.session_id] = rest

@@ -421,6 +421,31 @@ def test_a_stream_has_viewers_a_state_and_a_chat() -> None:
     assert world.hub.stats().streams == 0
 
 
+def test_a_viewer_whose_page_is_closed_is_not_counted() -> None:
+    world = World()
+    ada, bob = world.client(), world.client()
+    for viewer in (ada, bob):
+        assert isinstance(viewer.ask(Watch(id=viewer.id, stream="show")), Watching)
+    world.advance(1.0)
+    ada.take()
+    bob.vanish()
+    assert world.hub.viewer_count("show") == world.hub.stats().watchers == 1
+    world.advance(1.0)
+    assert ada.take() == [StreamChanged(stream="show", state="offline", viewers=1)]
+    back = world.client(resume=bob.welcome.resume)
+    (state,) = back.take()
+    assert isinstance(state, StreamState)
+    assert state.viewers == 2
+    world.advance(1.0)
+    assert ada.take() == [StreamChanged(stream="show", state="offline", viewers=2)]
+    back.vanish()
+    world.advance(31.0)
+    assert world.hub.viewer_count("show") == 1
+    ada.vanish()
+    world.advance(31.0)
+    assert world.hub.stats().streams == 0
+
+
 def test_reports_of_the_media_server_reach_the_room() -> None:
     world = World()
     ada, bob = world.joined("Ada"), world.joined("Bob")
