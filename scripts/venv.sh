@@ -21,5 +21,9 @@ count=$(grep -c '==' "requirements/$set.txt")
 echo "salam: installing $count pinned Python packages and Salam itself into $folder/"
 pip="$folder/bin/pip --quiet --disable-pip-version-check"
 # Wheels only: nothing is compiled, so no compiler is needed, and the hashes make it the very files that were tested.
-$pip install --require-hashes --only-binary :all: -r "requirements/$set.txt"
+$pip install --require-hashes --only-binary :all: -r requirements/run.txt
+if [ "$set" = test ]; then
+    # One test tool exists as source only. It is pure Python, and is built with the setuptools that the line above has pinned.
+    $pip install --require-hashes --only-binary :all: --no-binary forbiddenfruit --no-build-isolation -r requirements/test.txt
+fi
 $pip install --no-deps --no-build-isolation --editable .
