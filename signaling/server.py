@@ -23,7 +23,7 @@ from signaling.hub import Hub
 from signaling.limits import Limits
 from signaling.media import CallMedia, MediaQuality, NoMedia, PublishResult, SubscriptionOffer
 from signaling.messages import IceServer, ServerMessage, StreamPhase
-from signaling.outbox import Outbox
+from signaling.outbox import Outbox, topic
 from signaling.room import RoomSummary
 from signaling.tokens import TokenIssuer
 from signaling.worker import MediaWorker
@@ -78,9 +78,9 @@ class _Peer:
         self._wake = asyncio.Event()
         self._cut: asyncio.TimerHandle | None = None
 
-    def send(self, frame: bytes) -> bool:
-        """Queue ``frame``; False when the peer is too slow to take it."""
-        if not self._outbox.put(frame):
+    def send(self, frame: bytes, about: str) -> bool:
+        """Queue ``frame`` of the topic ``about``; False when the peer is too slow to take it."""
+        if not self._outbox.put(frame, about):
             return False
         self._wake.set()
         return True
@@ -419,6 +419,7 @@ class SignalingServer:
 
     def _send(self, connection_ids: tuple[int, ...], message: ServerMessage) -> None:
         frames: dict[Encoding, bytes] = {}
+        about = topic(message)
         for connection_id in connection_ids:
             peer = self._peers.get(connection_id)
             if peer is None or peer.closing is not None:
@@ -426,7 +427,7 @@ class SignalingServer:
             encoding = peer.codec.encoding
             if encoding not in frames:
                 frames[encoding] = peer.codec.encode(message)
-            if peer.send(frames[encoding]):
+            if peer.send(frames[encoding], about):
                 self._messages_out += 1
                 self._sent.inc()
             else:

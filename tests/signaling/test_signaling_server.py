@@ -42,6 +42,7 @@ from signaling.messages import (
     Removed,
     Request,
     RoomState,
+    Speakers,
     StreamChanged,
     SubscribeOffer,
 )
@@ -344,6 +345,21 @@ async def test_a_slow_consumer_is_closed_and_others_are_not(start: Start, eventu
         assert site.metrics.dropped("ws", "slow_consumer") == 1
         await ada.raise_hand()
         await socket.close()
+
+
+async def test_reports_that_pile_up_close_nobody(start: Start) -> None:
+    site = await start(limits=Limits(outgoing_frames=16))
+    async with site.client() as ada:
+        joined = await ada.join("lobby", "Ada")
+        listener = site.media.rooms["lobby"]
+        for level in range(100):
+            # Nothing is written before this turn of the event loop ends.
+            listener.on_speakers([(joined.participant_id, -level)])
+        events = ada.events()
+        speakers = await until(events, Speakers)
+        while speakers.speakers[0].level_dbov != -99:
+            speakers = await until(events, Speakers)
+        assert site.server.stats().slow_consumers == 0
 
 
 async def test_a_slow_negotiation_blocks_nobody_else(start: Start) -> None:
