@@ -22,7 +22,7 @@ from transcode.limits import LiveLimits
 from transcode.rung import EncodedRung, FrameTask, TrackOutput
 from transcode.segmenter import AudioSegmenter, VideoSegmenter
 from transcode.store import EpochFolder
-from transcode.timeline import SEGMENT_S, FrameSchedule, KeyframeSchedule, Mapping
+from transcode.timeline import LONGEST_SEGMENT_S, SEGMENT_S, FrameSchedule, KeyframeSchedule, Mapping
 
 __all__ = ["Epoch", "EpochPlan", "GopTooLong", "Passthrough", "Stage", "StageFactory"]
 
@@ -58,6 +58,8 @@ class Passthrough:
     length_size: int
     target_s: int | None
     """Target duration of the playlists so far; None when the first segment may choose it."""
+    longest_s: int = LONGEST_SEGMENT_S
+    """How long the first segment may become until its end is no longer waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Epoch:
         start = plan.mapping.output_pts
         self._start = start
         self._frames = FrameSchedule(start)
-        self._keyframes = KeyframeSchedule(start, plan.passthrough.target_s) if plan.passthrough else None
+        self._keyframes = KeyframeSchedule(start, copied.target_s, copied.longest_s) if (copied := plan.passthrough) else None
         self._marks: deque[int] = deque()
         self._previous: VideoFrame | None = None
         self._last_pts = start - 1

@@ -5,8 +5,9 @@ Everything here parses what a stranger sent: `BitstreamError` is the only except
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
@@ -25,6 +26,7 @@ __all__ = [
     "join_nals",
     "parse_avc_config",
     "parse_sps",
+    "stated_keyframe_interval",
 ]
 
 
@@ -38,6 +40,7 @@ class NalType(IntEnum):
     """The types of NAL unit that matter to a packager (ITU-T H.264 table 7-1)."""
 
     IDR = 5
+    SEI = 6
     SPS = 7
     PPS = 8
     ACCESS_UNIT_DELIMITER = 9
@@ -54,6 +57,9 @@ _ASPECTS = (
 _ASPECT_WRITTEN_OUT = 255
 # Level 6.2 allows pictures of 139,264 macroblocks; no side can be longer than sqrt(8 * that) macroblocks (H.264 table A-1, A.3.1).
 _MAX_MACROBLOCKS_PER_SIDE = 1056
+# x264 writes its options, as text of less than a kilobyte, into the first picture.
+_X264_INTERVAL = re.compile(rb" keyint=(\d{1,9}) ")
+_X264_OPTIONS_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,17 @@ def from_annex_b(data: bytes) -> list[bytes]:
     """Return the NAL units of a byte stream (H.264 annex B)."""
     # A NAL unit never ends in a zero byte, so zeros before a start code belong to the start code (H.264 7.4.1).
     return [nal for piece in data.split(b"\0\0\1")[1:] if (nal := piece.rstrip(b"\0"))]
+
+
+def stated_keyframe_interval(nals: Iterable[bytes]) -> int | None:
+    """Return the most pictures between keyframes that x264 says it was set to; None when nothing is said.
+
+    It is the setting, not a promise: scene cuts and forced keyframes come on top.
+    """
+    for nal in nals:
+        if nal[0] & 0x1F == NalType.SEI and (match := _X264_INTERVAL.search(nal, 0, _X264_OPTIONS_BYTES)) is not None:
+            return int(match[1])
+    return None
 
 
 def parse_avc_config(record: bytes) -> AvcConfig:

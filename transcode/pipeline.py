@@ -18,12 +18,21 @@ from salam.errors import ProtocolError, SalamError
 from transcode.encoder import VideoDecoder
 from transcode.epoch import Epoch, EpochPlan, GopTooLong, Passthrough, StageFactory
 from transcode.events import EpochStarted, PipelineEvent
-from transcode.h264 import BitstreamError, NalType, SpsInfo, build_avc_config, iter_nals, parse_avc_config, parse_sps
+from transcode.h264 import (
+    BitstreamError,
+    NalType,
+    SpsInfo,
+    build_avc_config,
+    iter_nals,
+    parse_avc_config,
+    parse_sps,
+    stated_keyframe_interval,
+)
 from transcode.ladder import plan_ladder
 from transcode.limits import LiveLimits
 from transcode.rates import snap_rate
 from transcode.store import EpochFolder
-from transcode.timeline import START_PTS, Mapping
+from transcode.timeline import LONGEST_SEGMENT_S, SEGMENT_S, START_PTS, Mapping
 
 __all__ = ["Pipeline", "PipelineStart"]
 
@@ -105,6 +114,8 @@ class Pipeline:
         self._undecoded: list[AccessUnit] = []
         self._last_dts = 0
         self._passthrough_allowed = True
+        # Everything since the beginning of an epoch whose first segment is still open, while it may have to begin anew.
+        self._opening: list[AccessUnit] | None = None
 
     def on_info(self, info: StreamInfo) -> None:
         """Take the tracks; when they change, the running epoch ends."""
@@ -259,6 +270,7 @@ class Pipeline:
         self._had_audio = plan.has_audio
         self._last_dts = start.dts
         self._recent_audio.clear()
+        self._opening = [] if plan.passthrough is not None and plan.passthrough.target_s is None else None
         self._epoch = Epoch(plan, self._open_folder(folder), self._post, self._start_stage, self._limits)
 
     def _plan_video(self, plan: EpochPlan, units: list[AccessUnit]) -> EpochPlan:
@@ -293,12 +305,16 @@ class Pipeline:
             return None, None
         config = parse_avc_config(video.config)
         sps = parse_sps(config.sps[0])
-        idr = any(nal[0] & 0x1F == NalType.IDR for nal in iter_nals(first.data, config.length_size))
+        nals = list(iter_nals(first.data, config.length_size))
+        idr = any(nal[0] & 0x1F == NalType.IDR for nal in nals)
         plain = sps.profile in _PASSED_PROFILES and sps.chroma_format == 1 and sps.bit_depth == 8 and not sps.interlaced
         if not (self._passthrough_allowed and plain and idr and len(config.sps) == 1):
             return None, sps
         record = build_avc_config(list(config.sps), list(config.pps))
-        return Passthrough(record, config.length_size, self._target_s), sps
+        # An encoder that is set to keyframes every 250 pictures, as OBS is by default, may still be made to send more: it gets
+        # the time of an ordinary segment to show it, and viewers need not wait for longer.
+        rare = (stated_keyframe_interval(nals) or 0) > LONGEST_SEGMENT_S * self._rate
+        return Passthrough(record, config.length_size, self._target_s, SEGMENT_S if rare else LONGEST_SEGMENT_S), sps
 
     @staticmethod
     def _decoded_size(video: VideoFormat, first: AccessUnit) -> tuple[int, int, Fraction]:
@@ -313,6 +329,10 @@ class Pipeline:
 
     def _feed(self, unit: AccessUnit, lag_s: float) -> None:
         assert self._epoch is not None
+        if self._opening is not None:
+            self._opening.append(unit)
+            if self._epoch.target_s is not None or len(self._opening) > _MAX_GATHERED:
+                self._opening = None
         if unit.kind == "audio":
             self._feed_audio(unit)
         elif self._epoch.plan.rungs and not self._epoch.plan.still:
@@ -348,6 +368,10 @@ class Pipeline:
         try:
             epoch.packet(unit)
         except GopTooLong:
+            opening, self._opening = self._opening, None
+            if opening is not None:
+                self._begin_anew(opening, lag_s)
+                return
             epoch = self._give_up_passthrough(unit)
         except BitstreamError:
             # A damaged unit is left out of the rendition that is passed through; the decoder copes with it by itself.
@@ -370,11 +394,22 @@ class Pipeline:
             self._still = frame
             epoch.frame(frame, keep_every)
 
+    def _begin_anew(self, opening: list[AccessUnit], lag_s: float) -> None:
+        """Encode every rung from the start, because the first segment to be passed through does not end.
+
+        It was not listed: its length would set the playlists' target duration, and so the delay, for good.
+        """
+        self._passthrough_allowed = False
+        start = self.next_pts
+        self._end_epoch(discard=True)
+        self.next_pts = start
+        for one in self._begin_epoch(opening):
+            self._feed(one, lag_s)
+
     def _give_up_passthrough(self, unit: AccessUnit) -> Epoch:
         """Begin an epoch that encodes every rung, in the middle of a GOP: the decoder goes on where it is."""
         self._passthrough_allowed = False
         assert self._epoch is not None
-        # A first segment of more than the usual length would set the playlists' target duration, and so the delay, for good.
         undecoded = self._undecoded
         self._end_epoch(flush=False, discard=self._epoch.target_s is None)
         self._undecoded = undecoded
@@ -388,6 +423,7 @@ class Pipeline:
 
     def _end_epoch(self, *, flush: bool = True, discard: bool = False) -> None:
         epoch, self._epoch = self._epoch, None
+        self._opening = None
         self._undecoded = []
         if flush:
             decoder, self._decoder = self._decoder, None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ingest.access_unit import TIMESCALE_HZ
 
-__all__ = ["START_PTS", "FrameSchedule", "KeyframeSchedule", "Mapping", "segment_limit"]
+__all__ = ["LONGEST_SEGMENT_S", "SEGMENT_S", "START_PTS", "FrameSchedule", "KeyframeSchedule", "Mapping", "segment_limit"]
 
 START_PTS = 10 * TIMESCALE_HZ
 """Where a stream's timeline begins: above zero, so that pictures that decode before they show, and audio priming, need no edit
@@ -92,11 +92,12 @@ class KeyframeSchedule:
     """Boundaries for a source that is passed through: at its own IDR pictures.
 
     ``target_s`` is the target duration that the playlists have already, or None when the first segment may still choose it (2 to 4
-    s).
+    s). ``longest_s`` bounds what it waits for meanwhile.
     """
 
-    def __init__(self, start_pts: int, target_s: int | None) -> None:
+    def __init__(self, start_pts: int, target_s: int | None, longest_s: int = LONGEST_SEGMENT_S) -> None:
         self.target_s = target_s
+        self._longest_s = longest_s
         self._segment_start = start_pts
         self._last_idr = start_pts
         self._first = True
@@ -121,4 +122,4 @@ class KeyframeSchedule:
 
     def overdue(self, pts: int) -> bool:
         """Return whether a picture with ``pts`` in the open segment would make it too long for the playlist."""
-        return pts - self._segment_start > segment_limit(LONGEST_SEGMENT_S if self.target_s is None else self.target_s)
+        return pts - self._segment_start > segment_limit(self._longest_s if self.target_s is None else self.target_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from tests.transcode.conftest import MakeSite
 from tests.transcode.live_rig import Site, Source, audio_units, feed, frame_times, interleave, video_units
 from transcode import lint_media, lint_multivariant
 from transcode.cmaf import parse_fragments
-from transcode.h264 import NalType, iter_nals
+from transcode.h264 import NalType, iter_nals, join_nals, stated_keyframe_interval
 from transcode.playlist_lint import ParsedMedia, parse_media
 
 
@@ -114,6 +114,32 @@ async def test_source_is_passed_through_and_the_ladder_is_aligned(
         if name != "audio":
             assert [len(one) for one in frames] == [60, 60, 60, 30]
             assert {(frame.width, frame.height) for one in frames for frame in one} <= {(854, 480), (428, 240)}
+
+
+@pytest.mark.parametrize(("stated", "fed_s"), [(True, 3), (False, 5)])
+async def test_rare_keyframes_play_within_seconds(
+    make_site: MakeSite, eventually: Callable[..., Any], stated: bool, fed_s: int
+) -> None:
+    site = await make_site()
+    form, units = video_units(frame_times(9), width=426, height=240, gop_ticks=100 * TIMESCALE_HZ)
+    assert stated_keyframe_interval(iter_nals(units[0].data)) == 100_000
+    if not stated:
+        units = [replace(unit, data=join_nals([nal for nal in iter_nals(unit.data) if nal[0] & 31 != 6])) for unit in units]
+    source = interleave("obs", (form, units), audio_units(0, 9))
+    split = next(index for index, unit in enumerate(source.units) if unit.dts > fed_s * TIMESCALE_HZ)
+    sink = site.origin.open_sink("obs")
+    await feed(site.origin, sink, Source(source.info, source.units[:split]))
+    # What was waited for is not lost: the first segment shows the beginning.
+    await eventually(lambda: site.state("obs") == "live")
+    await feed(site.origin, sink, Source(source.info, source.units[split:]), info=False)
+    sink.on_end("finished")
+    await eventually(lambda: site.state("obs") == "ended")
+    renditions = await fetch(site, "obs")
+    check_alignment(renditions)
+    assert renditions["240p"].starts() == [900_000 + index * 180_000 for index in range(5)]
+    assert renditions["240p"].playlist.target_s == 2
+    assert sum(map(len, decode(renditions["240p"]))) >= 265
+    assert not any(segment.discontinuity for segment in renditions["240p"].playlist.segments)
 
 
 async def test_playlist_tells_the_truth_about_rates(make_site: MakeSite, eventually: Callable[..., Any]) -> None:
