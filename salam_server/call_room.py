@@ -180,6 +180,9 @@ class CallRoom(RouterListener):
         participant.tracks.pop(track.producer.spec.mid, None)
         self._tracks.pop(track.track_id, None)
         self._by_producer.pop(track.producer.producer_id, None)
+        for other in self._participants.values():
+            # Also where the track never got an m-line: its own publisher, and subscriptions that are full.
+            other.wishes.pop(track.track_id, None)
         track.producer.close("unpublished")
 
     def _end_publication(self, participant: CallParticipant) -> None:
@@ -188,6 +191,8 @@ class CallRoom(RouterListener):
         if participant.publish is not None:
             self._by_transport.pop(participant.publish.transport_id, None)
             participant.publish.close("replaced")
+            # What is closed is not lost: the next connection starts with a clean slate.
+            participant.lost_transports.discard(participant.publish.transport_id)
             participant.publish = None
 
     def set_muted(self, track_id: str, *, muted: bool) -> None:

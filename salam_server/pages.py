@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -77,23 +78,29 @@ def _page(path: Path) -> Handler:
 
 async def _module(request: http.Request) -> http.StreamResponse:
     folder, name = request.match_info["folder"], request.match_info["path"]
-    base = web.FILES / folder
-    if folder not in _FOLDERS:
-        raise http.HTTPNotFound(text="no such file")
-    try:
-        path = (base / name).resolve()
-        inside = path.is_relative_to(base.resolve()) and path.is_file()
-    except (OSError, ValueError):
-        # A name with a NUL byte, or one too long for the file system.
-        inside = False
-    if not inside or path.suffix not in _CONTENT_TYPES:
+    # The disk may be slow, and the event loop carries everybody's media.
+    path = await asyncio.to_thread(_find, folder, name)
+    if path is None:
         raise http.HTTPNotFound(text="no such file")
     return _file(path)
 
 
+def _find(folder: str, name: str) -> Path | None:
+    if folder not in _FOLDERS:
+        return None
+    base = (web.FILES / folder).resolve()
+    try:
+        path = (base / name).resolve()
+        inside = path.is_relative_to(base) and path.is_file()
+    except (OSError, ValueError):
+        # A name with a NUL byte, or one too long for the file system.
+        return None
+    return path if inside and path.suffix in _CONTENT_TYPES else None
+
+
 async def _favicon(request: http.Request) -> http.StreamResponse:
-    path = web.FILES / "assets" / "icon.svg"
-    return _file(path) if path.is_file() else http.Response(status=204)
+    path = await asyncio.to_thread(_find, "assets", "icon.svg")
+    return http.Response(status=204) if path is None else _file(path)
 
 
 def _file(path: Path) -> http.FileResponse:
