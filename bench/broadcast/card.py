@@ -14,6 +14,8 @@ from av.filter import Graph
 from av.filter.context import FilterContext
 from av.video.frame import PictureType
 
+from bench.media.canvas import Canvas, Colour
+
 __all__ = ["TONE_FRAME_SAMPLES", "TONE_RATE_HZ", "card_pictures", "card_sound"]
 
 TONE_RATE_HZ = 48_000
@@ -22,13 +24,11 @@ TONE_RATE_HZ = 48_000
 TONE_FRAME_SAMPLES = 1024
 """One AAC frame, so that the encoder need not gather."""
 
-_Colour = tuple[int, int, int]
-
 # BT.601 limited range, as untagged video is shown.
-_WHITE: _Colour = (235, 128, 128)
-_SHADE: _Colour = (30, 134, 124)
-_AMBER: _Colour = (190, 70, 150)
-_BARS: tuple[_Colour, ...] = (
+_WHITE: Colour = (235, 128, 128)
+_SHADE: Colour = (30, 134, 124)
+_AMBER: Colour = (190, 70, 150)
+_BARS: tuple[Colour, ...] = (
     (180, 128, 128),
     (162, 44, 142),
     (131, 156, 44),
@@ -39,9 +39,6 @@ _BARS: tuple[_Colour, ...] = (
 )
 # Dark, quiet colours, so that the white figures stay readable over all of them.
 _GRADIENT = "nb_colors=4:c0=0x101c3c:c1=0x1d5c63:c2=0x6b3fa0:c3=0x0f3460:speed=0.004:seed=7:x0=0:y0=0:x1=320:y1=180"
-
-# Which of the seven segments each figure lights: top, top left, top right, middle, bottom left, bottom right, bottom.
-_LIT = ("1110111", "0010010", "1011101", "1011011", "0111010", "1101011", "1101111", "1010010", "1111111", "1111011")
 
 
 def card_pictures(width: int, height: int, fps: int) -> Iterator[av.VideoFrame]:
@@ -60,7 +57,7 @@ def card_pictures(width: int, height: int, fps: int) -> Iterator[av.VideoFrame]:
     while True:
         frame = graph.pull()
         assert isinstance(frame, av.VideoFrame)
-        _Canvas(frame).draw(number, fps)
+        _Card(frame).draw(number, fps)
         frame.pts = number
         # The source marks every picture as an I picture, and the encoder would obey.
         frame.pict_type = PictureType.NONE
@@ -92,79 +89,38 @@ def _chain(graph: Graph, *steps: FilterContext) -> None:
     graph.configure()
 
 
-class _Canvas:
-    """Fills rectangles in the three planes of one picture."""
-
-    def __init__(self, frame: av.VideoFrame) -> None:
-        self._width = frame.width
-        self._height = frame.height
-        self._planes = [(memoryview(plane), plane.line_size) for plane in frame.planes]
+class _Card(Canvas):
+    """The card's own marks."""
 
     def draw(self, number: int, fps: int) -> None:
         """Draw everything that lies over the gradient in picture ``number``."""
-        width, height = self._width, self._height
+        width, height = self.width, self.height
         self._draw_bars(height // 16)
         figure_height = min(height // 4, width * 2 // 15)
         seconds, picture = divmod(number, fps)
         text = f"{seconds // 60 % 100:02d}:{seconds % 60:02d}:{picture:02d}"
-        self._draw_text(text, figure_height, top=(height - figure_height) // 2)
+        self._draw_clock(text, figure_height, top=(height - figure_height) // 2)
         self._draw_sweep(picture / fps, top=height * 3 // 4)
         # The beep of the tone lasts a twenty-fifth of a second: one picture at the usual rates.
         if picture == 0:
             side = height // 8
-            self._fill(width - side * 3 // 2, height - side * 3 // 2, side, side, _WHITE)
+            self.fill(width - side * 3 // 2, height - side * 3 // 2, side, side, _WHITE)
 
     def _draw_bars(self, bar_height: int) -> None:
-        bar_width = self._width // len(_BARS)
+        bar_width = self.width // len(_BARS)
         for index, colour in enumerate(_BARS):
-            wide = bar_width if index + 1 < len(_BARS) else self._width - index * bar_width
-            self._fill(index * bar_width, 0, wide, bar_height, colour)
+            wide = bar_width if index + 1 < len(_BARS) else self.width - index * bar_width
+            self.fill(index * bar_width, 0, wide, bar_height, colour)
 
-    def _draw_text(self, text: str, figure_height: int, *, top: int) -> None:
-        figure_width, gap = figure_height * 5 // 9, figure_height // 7
-        steps = [gap * 2 if sign == ":" else figure_width + gap for sign in text]
-        left = (self._width - sum(steps) + gap) // 2
-        self._fill(left - gap, top - gap, sum(steps) + gap, figure_height + 2 * gap, _SHADE)
-        for sign, step in zip(text, steps, strict=True):
-            if sign == ":":
-                for row in (1, 2):
-                    self._fill(left + gap // 4, top + figure_height * row // 3 - gap // 2, gap, gap, _WHITE)
-            else:
-                self._draw_figure(_LIT[int(sign)], left, top, figure_width, figure_height)
-            left += step
-
-    def _draw_figure(self, lit: str, left: int, top: int, wide: int, high: int) -> None:
-        thick = max(2, high // 8)
-        half, right, low = (high + thick) // 2, left + wide - thick, top + (high - thick) // 2
-        segments = (
-            (left, top, wide, thick),
-            (left, top, thick, half),
-            (right, top, thick, half),
-            (left, low, wide, thick),
-            (left, low, thick, half),
-            (right, low, thick, half),
-            (left, top + high - thick, wide, thick),
-        )
-        for on, segment in zip(lit, segments, strict=True):
-            if on == "1":
-                self._fill(*segment, _WHITE)
+    def _draw_clock(self, text: str, figure_height: int, *, top: int) -> None:
+        wide, gap = self.text_width(text, figure_height), figure_height // 7
+        left = (self.width - wide) // 2
+        self.fill(left - gap, top - gap, wide + 2 * gap, figure_height + 2 * gap, _SHADE)
+        self.text(text, figure_height, left=left, top=top, colour=_WHITE)
 
     def _draw_sweep(self, share: float, *, top: int) -> None:
-        track, thick = self._width * 7 // 10, max(2, self._height // 90)
-        left, mark = (self._width - track) // 2, self._height // 24
-        self._fill(left, top, track, thick, _SHADE)
-        self._fill(left, top, int(track * share), thick, _AMBER)
-        self._fill(left + int((track - mark) * share), top + thick // 2 - mark // 2, mark, mark, _AMBER)
-
-    def _fill(self, left: int, top: int, wide: int, high: int, colour: _Colour) -> None:
-        """Fill a rectangle, cut to the picture and rounded to the two-by-two grid of the colour planes."""
-        first_x, first_y = max(0, left) // 2, max(0, top) // 2
-        last_x, last_y = min(self._width, left + wide) // 2, min(self._height, top + high) // 2
-        if last_x <= first_x:
-            return
-        for index, (plane, line_bytes) in enumerate(self._planes):
-            scale = 2 if index == 0 else 1
-            row = bytes((colour[index],)) * ((last_x - first_x) * scale)
-            for y in range(first_y * scale, last_y * scale):
-                at = y * line_bytes + first_x * scale
-                plane[at : at + len(row)] = row
+        track, thick = self.width * 7 // 10, max(2, self.height // 90)
+        left, mark = (self.width - track) // 2, self.height // 24
+        self.fill(left, top, track, thick, _SHADE)
+        self.fill(left, top, int(track * share), thick, _AMBER)
+        self.fill(left + int((track - mark) * share), top + thick // 2 - mark // 2, mark, mark, _AMBER)

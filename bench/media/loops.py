@@ -17,15 +17,10 @@ from typing import Any, Literal
 import av
 from av.video.frame import PictureType
 
-from bench.media.sources import (
-    AUDIO_RATE_HZ,
-    OPUS_FRAME_SAMPLES,
-    file_pictures,
-    file_sound,
-    generated_pictures,
-    generated_sound,
-)
+from bench.media.portrait import generated_pictures
+from bench.media.sources import AUDIO_RATE_HZ, OPUS_FRAME_SAMPLES, file_pictures, file_sound
 from bench.media.spec import SIMULCAST_RIDS, FileMedia, Media
+from bench.media.voice import generated_sound
 from salam import ResourceError
 
 __all__ = ["EncodedFrame", "Layer", "Loop", "LoopLibrary", "MediaLoops", "OpusEncoder", "VideoEncoder", "encode"]

@@ -28,6 +28,7 @@ class DueFrame:
 class LoopPlayer:
     """Hands out the frames of all active layers of ``loop``, one after the other, from ``start_s`` on.
 
+    Sound begins where the loop would be had it been played since the clock's zero, a picture at the beginning of its loop.
     A keyframe request goes back to the loop's beginning with the next frame: all layers get a keyframe, as with real encoders.
     """
 
@@ -35,8 +36,11 @@ class LoopPlayer:
         self.loop = loop
         self._start_s = start_s
         self._count = 0
-        self._position = 0
         self._length = min(len(layer.frames) for layer in loop.layers)
+        # Sound is played by the clock, which all robots of a machine share: those that have their turns to speak keep to them.
+        # A picture can begin at the loop's keyframe only.
+        self._phase = round(start_s / loop.frame_s) if loop.kind == "audio" else 0
+        self._position = self._phase % self._length
         self._active = [True] * len(loop.layers)
         self._last_keyframe_s = -math.inf
         self._keyframe_wanted = False
@@ -55,7 +59,7 @@ class LoopPlayer:
         """Return the frames whose time has come."""
         if now - self.next_deadline() > _MAX_BEHIND_S:
             self._count = math.ceil((now - self._start_s) / self.loop.frame_s)
-            self._position = 0
+            self._position = (self._phase + self._count) % self._length if self.loop.kind == "audio" else 0
         frames: list[DueFrame] = []
         while self.next_deadline() <= now:
             if self._keyframe_wanted and now - self._last_keyframe_s >= _KEYFRAME_SPACING_S:

@@ -1,8 +1,7 @@
-"""Raw pictures and sound: generated, or decoded from a file."""
+"""Raw pictures and sound from a file, and what all sources share."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,45 +12,13 @@ from av.filter import Graph
 
 from salam import ResourceError
 
-__all__ = ["AUDIO_RATE_HZ", "OPUS_FRAME_SAMPLES", "file_pictures", "file_sound", "generated_pictures", "generated_sound"]
+__all__ = ["AUDIO_RATE_HZ", "OPUS_FRAME_SAMPLES", "chain", "file_pictures", "file_sound"]
 
 AUDIO_RATE_HZ = 48_000
 """The only clock of Opus in RTP (RFC 7587 4.1)."""
 
 OPUS_FRAME_SAMPLES = 960
 """20 ms, the frame size that every browser sends."""
-
-# A male voice at the low end, a child's at the high end: robots in one room can be told apart by ear.
-_PITCHES_HZ = (110, 330)
-
-
-def generated_pictures(width: int, height: int, fps: int, count: int, label: str) -> Iterator[av.VideoFrame]:
-    """Yield ``count`` pictures of a moving colour test pattern; ``label`` turns its colours."""
-    graph = Graph()
-    source = graph.add("testsrc2", f"size={width}x{height}:rate={fps}")
-    turned = graph.add("hue", f"h={_fraction_of(label) * 360:.0f}")
-    _chain(graph, source, turned, graph.add("format", "yuv420p"), graph.add("buffersink"))
-    for _ in range(count):
-        frame = graph.pull()
-        assert isinstance(frame, av.VideoFrame)
-        yield frame
-
-
-def generated_sound(duration_s: float, label: str) -> Iterator[av.AudioFrame]:
-    """Yield 20 ms mono frames of a tone with the rise, fall and pauses of speech; ``label`` sets its pitch."""
-    low, high = _PITCHES_HZ
-    pitch_hz = low + (high - low) * _fraction_of(label)
-    # Four harmonics whose loudness follows syllables (about 3 a second), with a pause of 0.4 s in every 2 s.
-    harmonics = "+".join(f"sin({pitch_hz * number:.1f}*2*PI*t)/{number}" for number in (1, 2, 3, 4))
-    syllables = "(0.15+0.85*abs(sin(PI*3*t)))*gt(mod(t,2),0.4)"
-    graph = Graph()
-    source = graph.add("aevalsrc", f"exprs='0.25*({harmonics})*{syllables}':s={AUDIO_RATE_HZ}:nb_samples={OPUS_FRAME_SAMPLES}")
-    mono = graph.add("aformat", f"sample_fmts=s16:channel_layouts=mono:sample_rates={AUDIO_RATE_HZ}")
-    _chain(graph, source, mono, graph.add("abuffersink"))
-    for _ in range(int(duration_s * AUDIO_RATE_HZ / OPUS_FRAME_SAMPLES)):
-        frame = graph.pull()
-        assert isinstance(frame, av.AudioFrame)
-        yield frame
 
 
 def file_pictures(path: Path, width: int, height: int, fps: int, count: int) -> Iterator[av.VideoFrame]:
@@ -65,7 +32,7 @@ def file_pictures(path: Path, width: int, height: int, fps: int, count: int) -> 
         stream = container.streams.video[0]
         graph = Graph()
         entry = graph.add_buffer(template=stream)
-        _chain(
+        chain(
             graph,
             entry,
             graph.add("fps", f"fps={fps}"),
@@ -126,12 +93,8 @@ def _opened(path: Path) -> Any:
         raise ResourceError(f"{path.name} cannot be opened as media: {error}") from error
 
 
-def _chain(graph: Graph, *nodes: Any) -> None:
+def chain(graph: Graph, *nodes: Any) -> None:
+    """Link the nodes one after the other and make the graph ready."""
     for before, after in zip(nodes, nodes[1:], strict=False):
         before.link_to(after)
     graph.configure()
-
-
-def _fraction_of(label: str) -> float:
-    """Return a number in [0, 1) that is the same for the same label in every process."""
-    return zlib.crc32(label.encode()) % 360 / 360

@@ -24,12 +24,12 @@ _MAX_LOOP_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedMedia:
-    """A moving test picture and a voice-like tone, encoded once and then played in a loop.
+    """A quiet moving picture and a voice-like sound, encoded once and then played in a loop.
 
     ``width`` and ``height`` are those of the best layer, in pixels; with ``simulcast`` there are a half and a quarter of it too.
-    ``label`` gives each robot its own colours and pitch. ``loop_s`` is how long the loop is in seconds: every repetition starts
-    with a keyframe. ``bitrate_bps`` is that of the best layer, 0 chooses by size. Raises ConfigError for a value that is out of
-    range.
+    ``label`` gives each robot its initial, its own colours and pitch, and its turn to speak: about two seconds of every eight.
+    ``loop_s`` is how long the loop is in seconds: every repetition starts with a keyframe. ``bitrate_bps`` is that of the best
+    layer, 0 chooses by size. Raises ConfigError for a value that is out of range.
     """
 
     width: int = 1280
@@ -40,7 +40,7 @@ class GeneratedMedia:
     simulcast: bool = True
     video: bool = True
     audio: bool = True
-    loop_s: float = 4.0
+    loop_s: float = 8.0
     bitrate_bps: int = 0
 
     def __post_init__(self) -> None:

@@ -9,7 +9,8 @@ import av
 import pytest
 
 from bench.media import FileMedia, FrameDecoder, GeneratedMedia, LoopLibrary, LoopPlayer, VideoEncoder
-from bench.media.sources import generated_pictures, generated_sound
+from bench.media.portrait import generated_pictures
+from bench.media.voice import generated_sound
 from salam import ConfigError, ResourceError
 
 _SMALL = GeneratedMedia(width=320, height=180, fps=10, loop_s=1)
