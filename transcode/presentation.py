@@ -177,13 +177,15 @@ class Presentation:
         audio_meter = self._meters.get(AUDIO)
         extra = audio_meter if audio is not None else None
         variants = []
+        above_bps = 0
         for rung in epoch.started.rungs:
             meter = self._meters[rung.name]
+            peak_bps = above_bps = self._peak_bps(rung, meter, above_bps)
             codecs = [epoch.codecs[rung.name], *([epoch.codecs[AUDIO]] if audio else [])]
             variants.append(
                 Variant(
                     f"{rung.name}.m3u8",
-                    meter.peak_bps + (extra.peak_bps if extra else 0),
+                    peak_bps + (extra.peak_bps if extra else 0),
                     meter.average_bps + (extra.average_bps if extra else 0),
                     tuple(codecs),
                     (rung.width, rung.height),
@@ -221,6 +223,17 @@ class Presentation:
             )
         target = self.target_s or 1
         return render_media(MediaPlaylist(target, rows[0].sequence, rows[0].discontinuities_before, segments, self.ended))
+
+    def _peak_bps(self, rung: Rung, meter: RateMeter, above_bps: int) -> int:
+        """Return what BANDWIDTH has to promise of ``rung``, below one that has ``above_bps`` (0: there is none).
+
+        While segments are still to come, the measured peak may be surpassed by as much as the encoder is allowed to spend (RFC 8216
+        section 4.3.4.2). The encoder spends less on a small picture than the source did on a large one, so a plain source bounds
+        it too; otherwise players would take the small one for the better.
+        """
+        if self.ended or rung.passthrough:
+            return meter.peak_bps
+        return max(meter.peak_bps, min(rung.bit_rate_bps, above_bps or rung.bit_rate_bps))
 
     @staticmethod
     def _frame_rate(epoch: _Epoch, rung: Rung, meter: RateMeter) -> float:
