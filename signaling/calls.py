@@ -104,7 +104,7 @@ class Calls:
             self._seats.tell(participant.room, ChatEvent(line=line))
         self._done(reply_to)
 
-    def moderate(self, session: Session, message: Moderate, reply_to: ReplyTo) -> None:
+    def moderate(self, session: Session, message: Moderate, reply_to: ReplyTo, now: float) -> None:
         """Mute a track, lower a hand or remove a participant, as a moderator."""
         moderator = self._seats.of(session)
         if not moderator.moderator:
@@ -122,7 +122,7 @@ class Calls:
         elif target is moderator:
             raise RequestError("leave the room instead of removing yourself", code="bad_target")
         else:
-            self._seats.remove_by_id(target.room.name, target.participant_id)
+            self._seats.remove_by_id(target.room.name, target.participant_id, now)
         self._done(reply_to)
 
     def _set_hand(self, participant: Participant, raised: bool) -> None:

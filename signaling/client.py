@@ -406,6 +406,8 @@ class SignalingClient:
             raise refusal
         if socket.close_code == CloseCode.RESUMED_ELSEWHERE:
             raise ClosedError("another connection took this session over", reason="resumed_elsewhere")
+        if socket.close_code == CloseCode.TOKEN_EXPIRED:
+            raise AuthError("the token has expired; ask for a new one", code="token_expired")
         if not self._is_ended():
             self._emit(ConnectionLost(reason=socket.close_reason or f"closed with code {socket.close_code}"))
 

@@ -45,6 +45,8 @@ class CloseCode(IntEnum):
     """The peer does not read fast enough; the session may be resumed."""
     RESUMED_ELSEWHERE = 4003
     """Another connection took the session over; this one must not come back by itself."""
+    TOKEN_EXPIRED = 4004
+    """The time of the session's token is over, and the session with it; come back with a new token."""
 
 
 @dataclass(frozen=True, slots=True)

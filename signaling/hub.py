@@ -65,7 +65,8 @@ class HubStats:
 class Hub:
     """Sessions, rooms and streams of one server.
 
-    ``on_drop`` is told the reason of every refused input: ``malformed``, ``rate_limited``, ``hello_timeout``, ``auth``, ``silent``.
+    ``on_drop`` is told the reason of every refused input: ``malformed``, ``rate_limited``, ``hello_timeout``, ``auth``, ``silent``,
+    ``slow_consumer``, ``token_expired``.
     """
 
     def __init__(
@@ -168,9 +169,9 @@ class Hub:
         """Send everybody out of ``room``. Raises NotFoundError."""
         self._seats.close_room(room)
 
-    def remove_participant(self, room: str, participant_id: str) -> None:
+    def remove_participant(self, room: str, participant_id: str, now: float) -> None:
         """Take a participant out as a moderator would. Raises NotFoundError."""
-        self._seats.remove_by_id(room, participant_id)
+        self._seats.remove_by_id(room, participant_id, now)
 
     def drain(self, retry_after_s: float) -> None:
         """Tell everybody to come back: the first after ``retry_after_s``, the last after twice that, the others between."""
@@ -243,6 +244,8 @@ class Hub:
                 self._fail(reply_to, error)
                 self._sessions.close(connection.connection_id, CloseCode.POLICY, error.code)
                 return
+        else:
+            self._sessions.renew(session, request.token, now, wall)
         self._sessions.attach(session, connection)
         self._sessions.reply(
             reply_to,
@@ -279,6 +282,12 @@ class Hub:
         self._seats.session_ended(session, reason)
         self._streams.session_ended(session, now)
 
+    def _expire(self, session: Session, now: float) -> None:
+        if session.connection_id is not None:
+            self._sessions.close(session.connection_id, CloseCode.TOKEN_EXPIRED, "the token has expired; come back with a new one")
+        self._on_drop("token_expired")
+        self._end(session, "closed", now)
+
     def _due(self, deadline: Deadline, now: float) -> None:
         subject = deadline.subject
         match deadline.reason, subject:
@@ -293,6 +302,8 @@ class Hub:
                 self._sessions.heartbeat_due(subject, now)
             case TimerReason.GRACE, str():
                 self._end(self._sessions.sessions[subject], "lost", now)
+            case TimerReason.TOKEN, str():
+                self._expire(self._sessions.sessions[subject], now)
             case TimerReason.VIEWERS, str():
                 self._streams.viewers_due(subject)
 
@@ -312,7 +323,7 @@ class Hub:
             case Hello():
                 raise RequestError("hello was said already", code="already_welcome")
             case Join():
-                self._seats.join(session, request, reply_to)
+                self._seats.join(session, request, reply_to, now)
             case Leave():
                 self._seats.leave(session, request, reply_to)
             case PublishOffer():
@@ -328,7 +339,7 @@ class Hub:
             case RaiseHand():
                 self.calls.raise_hand(session, request, reply_to)
             case Moderate():
-                self.calls.moderate(session, request, reply_to)
+                self.calls.moderate(session, request, reply_to, now)
             case Chat():
                 self._chat(session, request, reply_to, now, wall)
             case Watch():

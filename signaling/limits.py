@@ -35,6 +35,10 @@ class Limits:
     """Lines that a newcomer is shown; at most 2,000 characters each."""
     chat_ids_remembered: int = 1_000
     """How far back a repeated line is recognised: longer ago than any client retries, at the allowed chat rate."""
+    removals_remembered: int = 1_000
+    """Removed people who may not come back yet; the oldest are forgiven first. No moderators work faster than that."""
+    removal_s: float = 300.0
+    """How long somebody whom a moderator removed stays out: long enough for pages to stop trying and tempers to cool."""
     outgoing_frames: int = 1_024
     """Frames that may wait for a slow consumer. The state of a full room fits several times over."""
     outgoing_bytes: int = 2 * 1024 * 1024

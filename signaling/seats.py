@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal
 
@@ -53,6 +55,8 @@ class Seats:
         self._sessions = sessions
         self._limits = limits
         self._new_id = new_id
+        # When (monotonic seconds) whom a moderator removed may come back, by room and identity.
+        self._removals: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     # ------------------------------------------------------------------------------------------- looking up
 
@@ -85,12 +89,14 @@ class Seats:
 
     # ------------------------------------------------------------------------------------------- entering
 
-    def join(self, session: Session, message: Join, reply_to: ReplyTo) -> None:
+    def join(self, session: Session, message: Join, reply_to: ReplyTo, now: float) -> None:
         """Begin to enter a room; the reply comes once the media server is ready.
 
-        Raises AuthError, ConflictError (in another room), LimitError (room full, too many rooms), RequestError (name).
+        Raises AuthError, ConflictError (in another room), LimitError (room full, too many rooms), RequestError (name, or removed by
+        a moderator not long ago).
         """
         session.grants.require_room(message.room)
+        self._require_not_removed(message.room, session.grants.identity, now)
         name = clean_name(message.name)
         current = self._by_session.get(session.session_id)
         if current is not None:
@@ -141,7 +147,7 @@ class Seats:
             return
         for other in list(known.participants.values()):
             if not other.session.anonymous and other.session.grants.identity == session.grants.identity:
-                self._sessions.send(other.session, Removed(reason="replaced"))
+                self._sessions.tell_removed(other.session, Removed(reason="replaced"))
                 self.remove(other, "removed")
 
     def _joined(self, participant: Participant, request_id: int) -> Joined:
@@ -179,13 +185,30 @@ class Seats:
         if participant is not None:
             self.remove(participant, reason)
 
-    def remove_by_id(self, room: str, participant_id: str) -> None:
-        """Take a participant out as a moderator would. Raises NotFoundError."""
+    def remove_by_id(self, room: str, participant_id: str, now: float) -> None:
+        """Take a participant out as a moderator would, and keep their identity out for a while. Raises NotFoundError."""
         participant = self.find(room, participant_id)
         if participant is None:
             raise NotFoundError("this participant is not in the room")
-        self._sessions.send(participant.session, Removed(reason="moderator"))
+        key = (room, participant.session.grants.identity)
+        self._removals[key] = now + self._limits.removal_s
+        self._removals.move_to_end(key)
+        if len(self._removals) > self._limits.removals_remembered:
+            self._removals.popitem(last=False)
+        self._sessions.tell_removed(participant.session, Removed(reason="moderator"))
         self.remove(participant, "removed")
+
+    def _require_not_removed(self, room: str, identity: str, now: float) -> None:
+        until = self._removals.get((room, identity))
+        if until is None:
+            return
+        if until <= now:
+            del self._removals[room, identity]
+            return
+        wait_s = math.ceil(until - now)
+        raise RequestError(
+            f"a moderator removed you from the room {room}; you may come back in {wait_s} s", code="removed_by_moderator"
+        )
 
     def close_room(self, name: str) -> None:
         """Send everybody out of a room and close it. Raises NotFoundError."""
@@ -193,7 +216,8 @@ class Seats:
         if room is None:
             raise NotFoundError(f"there is no room {name}")
         participants = list(room.participants.values())
-        self._sessions.broadcast([participant.session for participant in participants], Removed(reason="room_closed"))
+        for participant in participants:
+            self._sessions.tell_removed(participant.session, Removed(reason="room_closed"))
         for participant in participants:
             # Everybody goes at once, so nobody is told about the others.
             participant.seated = False
@@ -233,6 +257,8 @@ class Seats:
 
     def session_resumed(self, session: Session) -> None:
         """Another connection carries ``session`` now: bring it up to date."""
+        if session.removed is not None:
+            self._sessions.tell_removed(session, session.removed)
         participant = self._by_session.get(session.session_id)
         if participant is None:
             return

@@ -271,7 +271,7 @@ class SignalingServer:
 
     def remove_participant(self, room: str, participant_id: str) -> None:
         """Take a participant out as a moderator would. Raises NotFoundError."""
-        self._hub.remove_participant(room, participant_id)
+        self._hub.remove_participant(room, participant_id, self._clock.monotonic())
         self._carry_out()
 
     def stats(self) -> SignalingStats:

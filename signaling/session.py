@@ -10,7 +10,7 @@ from enum import Enum
 from salam.errors import AuthError, LimitError
 from signaling.effects import Close, CloseCode, Effect, PingPeer, ReplyTo, Send
 from signaling.limits import Limits, TokenBucket
-from signaling.messages import Error, Hello, ServerMessage
+from signaling.messages import Error, Hello, Removed, ServerMessage
 from signaling.timers import TimerReason, Timers
 from signaling.tokens import Grants, TokenIssuer
 
@@ -44,8 +44,12 @@ class Session:
     messages: TokenBucket
     chat: TokenBucket
     reactions: TokenBucket
+    valid_until: float | None = None
+    """When its token expires, in Unix seconds; None without a token."""
     connection_id: int | None = None
     ended: bool = False
+    removed: Removed | None = None
+    """The news of a removal that happened while no connection carried the session; told when it is resumed."""
 
     @property
     def state(self) -> SessionState:
@@ -143,15 +147,17 @@ class Sessions:
         """Make a session from a token, or from nothing in development. Raises AuthError, LimitError."""
         # Sessions without a connection are bounded too, by as many again.
         if len(self.sessions) >= 2 * self._limits.connections:
-            raise LimitError("this server carries no more sessions")
+            raise LimitError(f"this server carries at most {2 * self._limits.connections} sessions; come back later")
         session_id = self._new_id(_ID_BYTES)
         anonymous = self._dev and not hello.token
+        valid_until: float | None = None
         if anonymous:
             grants = Grants.everything(f"anonymous-{self._new_id(_ID_BYTES)}")
         elif self._issuer is None:
             raise AuthError("this server accepts no tokens; connect without one", code="token_signature")
         else:
-            grants = self._issuer.verify(hello.token, now_wall=wall)
+            token = self._issuer.read(hello.token, now_wall=wall)
+            grants, valid_until = token.grants, token.valid_until
         session = Session(
             session_id=session_id,
             resume=f"{session_id}.{self._new_id(_SECRET_BYTES)}",
@@ -160,9 +166,27 @@ class Sessions:
             messages=TokenBucket(self._limits.messages, now),
             chat=TokenBucket(self._limits.chat, now),
             reactions=TokenBucket(self._limits.reactions, now),
+            valid_until=valid_until,
         )
         self.sessions[session_id] = session
+        if valid_until is not None:
+            self._timers.set(TimerReason.TOKEN, session_id, now + valid_until - wall)
         return session
+
+    def renew(self, session: Session, token: str, now: float, wall: float) -> None:
+        """Let ``session`` last as long as a later ``token`` that grants the same; any other token changes nothing.
+
+        The resume secret has shown already whose session it is.
+        """
+        if session.valid_until is None or self._issuer is None or not token:
+            return
+        try:
+            renewed = self._issuer.read(token, now_wall=wall)
+        except AuthError:
+            return
+        if renewed.grants == session.grants and renewed.valid_until > session.valid_until:
+            session.valid_until = renewed.valid_until
+            self._timers.set(TimerReason.TOKEN, session.session_id, now + renewed.valid_until - wall)
 
     def attach(self, session: Session, connection: Connection) -> None:
         """Let ``connection`` carry ``session``; a connection that carried it before is closed."""
@@ -187,6 +211,7 @@ class Sessions:
         session.connection_id = None
         self.sessions.pop(session.session_id, None)
         self._timers.cancel(TimerReason.GRACE, session.session_id)
+        self._timers.cancel(TimerReason.TOKEN, session.session_id)
 
     # ------------------------------------------------------------------------------------------- sending
 
@@ -194,6 +219,11 @@ class Sessions:
         """Send to one session; nothing happens while it has no connection."""
         if session.connection_id is not None:
             self.effects.append(Send((session.connection_id,), message))
+
+    def tell_removed(self, session: Session, news: Removed) -> None:
+        """Tell a session that it is out of its room; once it is resumed, when it has no connection now."""
+        session.removed = news if session.connection_id is None else None
+        self.send(session, news)
 
     def broadcast(self, sessions: list[Session], message: ServerMessage) -> None:
         """Send to all of ``sessions`` that have a connection."""

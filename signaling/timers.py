@@ -21,6 +21,8 @@ class TimerReason(Enum):
     """A connection is to be pinged."""
     GRACE = "grace"
     """A lost session has to be resumed."""
+    TOKEN = "token"
+    """The token of a session expires."""
     VIEWERS = "viewers"
     """A viewer count is to be told."""
 

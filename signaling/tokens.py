@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from salam.errors import AuthError, ConfigError
 
-__all__ = ["ANY", "MIN_SECRET_BYTES", "Grants", "TokenIssuer"]
+__all__ = ["ANY", "MIN_SECRET_BYTES", "Grants", "TokenIssuer", "VerifiedToken"]
 
 ANY = "*"
 """In place of a room or stream name: every one of them."""
@@ -101,6 +101,15 @@ class Grants:
             raise _missing("chat")
 
 
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """What a token grants, and until when."""
+
+    grants: Grants
+    valid_until: float
+    """Unix seconds, the allowed difference between clocks included."""
+
+
 # The pattern of `messages.Name`, or the star.
 _NameOrAny = Annotated[str, Meta(pattern=r"^(?:\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,63})$(?!\n)")]
 
@@ -170,7 +179,11 @@ class TokenIssuer:
         return jwt.encode(checked, self._key, algorithm=_ALGORITHM)
 
     def verify(self, token: str, *, now_wall: float) -> Grants:
-        """Return the grants of ``token`` at ``now_wall`` (Unix seconds).
+        """Return the grants of ``token`` at ``now_wall`` (Unix seconds). Raises AuthError, see `read`."""
+        return self.read(token, now_wall=now_wall).grants
+
+    def read(self, token: str, *, now_wall: float) -> VerifiedToken:
+        """Return the grants of ``token`` at ``now_wall`` (Unix seconds) and the end of its time.
 
         Raises AuthError with the code ``token_missing``, ``token_malformed``, ``token_signature`` (wrong key or another algorithm,
         ``none`` included) or ``token_expired``; nothing else, whatever the token holds.
@@ -185,15 +198,18 @@ class TokenIssuer:
         if claims.nbf > now_wall + _CLOCK_SKEW_S:
             raise AuthError("the token is not valid yet", code="token_malformed")
         grants = claims.grants
-        return Grants(
-            identity=claims.sub,
-            room=grants.room,
-            publish=grants.publish,
-            subscribe=grants.subscribe,
-            moderate=grants.moderate,
-            stream=grants.stream,
-            watch=grants.watch,
-            chat=grants.chat,
+        return VerifiedToken(
+            Grants(
+                identity=claims.sub,
+                room=grants.room,
+                publish=grants.publish,
+                subscribe=grants.subscribe,
+                moderate=grants.moderate,
+                stream=grants.stream,
+                watch=grants.watch,
+                chat=grants.chat,
+            ),
+            valid_until=claims.exp + _CLOCK_SKEW_S,
         )
 
     def _claims(self, token: str) -> _Claims:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from salam import LimitError, RequestError
-from signaling import CloseCode, Limits, MessageError, Rate
+from signaling import CloseCode, Grants, Limits, MessageError, Rate
 from signaling.effects import (
     AddParticipant,
     CloseRoom,
@@ -50,6 +52,7 @@ from signaling.messages import (
     Unwatch,
     Watch,
     Watching,
+    Welcome,
 )
 from tests.signaling.world import WALL, World
 
@@ -238,6 +241,94 @@ def test_moderators() -> None:
     boss.done(Moderate(id=boss.id, action="remove", participant_id=bob.participant_id))
     assert bob.take()[-1] == Removed(reason="moderator")
     assert boss.take()[-1] == ParticipantLeft(participant_id=bob.participant_id, reason="removed")
+
+
+def test_whom_a_moderator_removed_stays_out_for_a_while() -> None:
+    world = World(Limits(removal_s=20.0, removals_remembered=2))
+    boss = world.joined("Boss", token=world.token("boss", moderate=True))
+    eve = world.joined("Eve", token=world.token("eve"))
+    boss.done(Moderate(id=boss.id, action="remove", participant_id=eve.participant_id))
+    assert eve.refused(Join(id=eve.id, room="lobby", name="Eve")) == "removed_by_moderator"
+    again = world.client(world.token("eve"))
+    assert again.refused(Join(id=again.id, room="lobby", name="Eve")) == "removed_by_moderator", "with another session neither"
+    eve.join("elsewhere", "Eve")
+    world.joined("Ada", token=world.token("ada"))
+    world.advance(19.0)
+    assert again.refused(Join(id=again.id, room="lobby", name="Eve")) == "removed_by_moderator"
+    world.advance(1.0)
+    again.join("lobby", "Eve")
+    first = again
+    for name in ("x", "y", "eve"):
+        boss.done(Moderate(id=boss.id, action="remove", participant_id=first.participant_id))
+        first = world.client(world.token(name))
+        if name != "eve":
+            first.join("lobby", name)
+    first.join("lobby", "Eve")
+
+
+def test_who_was_removed_while_the_connection_was_lost_is_told_on_return() -> None:
+    world = World()
+    boss, eve = world.joined("Boss"), world.joined("Eve")
+    eve.vanish()
+    boss.done(Moderate(id=boss.id, action="remove", participant_id=eve.participant_id))
+    back = world.client(resume=eve.welcome.resume)
+    assert back.take() == [Removed(reason="moderator")]
+    assert back.refused(Join(id=back.id, room="lobby", name="Eve")) == "removed_by_moderator"
+    back.join("elsewhere", "Eve")
+    back.vanish()
+    world.hub.close_room("elsewhere")
+    back = world.client(resume=eve.welcome.resume)
+    assert back.take() == [Removed(reason="room_closed")]
+    back.vanish()
+    assert world.client(resume=eve.welcome.resume).take() == [], "told once"
+
+
+def test_a_session_ends_with_its_token() -> None:
+    world = World()
+    ada = world.joined("Ada", token=world.token("ada"))
+    lost = world.joined("Lost", token=world.token("lost"))
+    bob = world.joined("Bob")
+    world.advance(1.0)
+    lost.vanish()
+    for _ in range(int(3_600 / 30)):
+        world.advance(30.0)
+        for client in (ada, bob):
+            world.hub.heard(client.connection_id, world.now)
+    assert ada.connection_id not in world.closed
+    bob.take()
+    world.advance(5.0)
+    assert world.closed[ada.connection_id] is CloseCode.TOKEN_EXPIRED
+    assert bob.take() == [ParticipantLeft(participant_id=ada.participant_id, reason="closed")]
+    assert not world.client(resume=ada.welcome.resume).welcome.resumed
+    assert bob.connection_id not in world.closed, "without a token there is nothing to expire"
+    assert world.drops == ["token_expired"]
+
+
+def test_a_later_token_of_the_same_grants_keeps_the_session() -> None:
+    world = World(Limits(silence_timeout_s=1e6))
+    ada = world.joined("Ada", token=world.token("ada"))
+    world.advance(3_000.0)
+    ada.vanish()
+
+    def hello(token: str) -> int:
+        connection_id = world.hub.connect(world.now)
+        inbox = world.inboxes[connection_id] = []
+        world.hub.receive(connection_id, Hello(id=1, token=token, resume=ada.welcome.resume), now=world.now, wall=WALL + 3_000.0)
+        world.settle()
+        assert isinstance(inbox[0], Welcome)
+        assert inbox[0].resumed
+        return connection_id
+
+    grants = Grants(identity="ada", room="*", publish=True, subscribe=True)
+    hello(world.issuer.mint(grants, ttl_s=3_600, now_wall=WALL + 3_000.0))
+    # Neither an earlier token, nor one that grants more, nor nonsense changes anything.
+    hello(world.token("ada"))
+    hello(world.issuer.mint(replace(grants, moderate=True), ttl_s=9e9, now_wall=WALL))
+    last = hello("nonsense")
+    world.advance(3_600.0)
+    assert last not in world.closed
+    world.advance(5.0)
+    assert world.closed[last] is CloseCode.TOKEN_EXPIRED
 
 
 def test_in_development_a_room_never_stays_without_a_moderator() -> None:

@@ -37,7 +37,7 @@ from signaling.messages import (
 
 ROOMS = ["red", "blue"]
 # Small enough for full rooms to happen often.
-LIMITS = Limits(participants_per_room=4, messages=Rate(1_000.0, 10_000), chat=Rate(1_000.0, 10_000))
+LIMITS = Limits(participants_per_room=4, removal_s=5.0, messages=Rate(1_000.0, 10_000), chat=Rate(1_000.0, 10_000))
 
 
 class Viewer:

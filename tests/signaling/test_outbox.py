@@ -45,7 +45,7 @@ def test_a_consumer_that_keeps_up_misses_nothing() -> None:
 
 def test_a_slow_consumer_is_spared_what_is_out_of_date() -> None:
     outbox = Outbox(max_frames=8, max_bytes=1_000)
-    assert outbox.put(b"chat 1") and outbox.put(b"chat 2")
+    assert all(outbox.put(frame) for frame in (b"chat 1", b"chat 2"))
     for number in range(1_000):
         assert outbox.put(b"speakers %d" % number, "speakers")
         assert outbox.put(b"layer %d" % number, "layer t")

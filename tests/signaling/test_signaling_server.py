@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from salam import AuthError, ClosedError, LimitError, Metrics, RequestError
+from salam import AuthError, ClosedError, LimitError, Metrics, RequestError, SimulatedClock
 from signaling import (
     Codec,
     ConnectionLost,
@@ -226,6 +226,19 @@ async def test_tokens(start: Start) -> None:
         with pytest.raises(AuthError):
             await new.publish_offer("offer", [])
     assert site.metrics.dropped("ws", "auth") == 1
+
+
+async def test_a_client_is_told_that_its_token_expired(start: Start) -> None:
+    clock = SimulatedClock()
+    site = await start(dev=False, clock=clock)
+    token = TokenIssuer(SECRET).mint(Grants(identity="ada", room="lobby"), ttl_s=10.0, now_wall=clock.wall())
+    async with site.client(token=token) as ada:
+        await ada.join("lobby", "Ada")
+        await clock.advance(16.0)
+        with pytest.raises(AuthError) as caught:
+            await until(ada.events(), Removed)
+    assert caught.value.code == "token_expired"
+    assert site.server.stats().participants == 0
 
 
 async def test_an_unreachable_server_is_reported() -> None:
