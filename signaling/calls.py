@@ -54,9 +54,16 @@ class Calls:
         """Have the media server answer the client's offer."""
         participant = self._seats.of(session)
         session.grants.require_publish()
-        if len({track.mid for track in message.tracks}) != len(message.tracks):
-            raise RequestError("two tracks name the same mid", code="bad_tracks")
-        self._seats.call_media(participant, Publish(message.sdp, participant.offered_tracks(message.tracks)), reply_to)
+        mids = [track.mid for track in message.tracks]
+        if len(set(mids)) != len(mids):
+            raise RequestError(f"the tracks name the mids {', '.join(mids)}; allowed: each once", code="bad_tracks")
+        muted_mids = frozenset(track.mid for track in message.tracks if track.muted)
+        self._seats.call_media(participant, Publish(message.sdp, participant.offered_tracks(message.tracks), muted_mids), reply_to)
+
+    def awaits_answer(self, session: Session, revision: int) -> bool:
+        """Return whether an offer of this ``revision`` has been sent to ``session`` and is unanswered."""
+        offer = self._seats.of(session).offer
+        return offer is not None and offer.revision == revision
 
     def subscribe_answer(self, session: Session, message: SubscribeAnswer, reply_to: ReplyTo) -> None:
         """Give the client's answer to the media server."""
@@ -146,7 +153,8 @@ class Calls:
         match call.request:
             case AddParticipant():
                 self._seats.added(participant, call.reply_to)
-            case Publish(tracks=offered) if result is not None:
+            case Publish(tracks=offered, muted_mids=muted_mids) if result is not None:
+                known = set(participant.tracks)
                 changed = participant.take_tracks(offered, result)
                 if call.reply_to is not None:
                     track_ids = {track.mid: track.track_id for track in result.tracks}
@@ -155,6 +163,11 @@ class Calls:
                     )
                 if changed:
                     self._seats.tell_update(participant)
+                for track in participant.tracks.values():
+                    # A reloaded page knows nothing of the silence before: what it says itself counts.
+                    wanted = track.media.mid in muted_mids
+                    if track.media.track_id not in known and track.muted != wanted:
+                        self._seats.call_media(participant, SetMuted(track.media.track_id, wanted))
             case SetMuted() as request:
                 self._muted(participant, request)
                 self._done(call.reply_to)

@@ -103,6 +103,9 @@ class Publish:
 
     sdp: str
     tracks: tuple[OfferedTrack, ...]
+    """A track whose mid is known comes as muted as it is now."""
+    muted_mids: frozenset[str] = frozenset()
+    """What the client itself says is muted."""
 
 
 @dataclass(frozen=True, slots=True)

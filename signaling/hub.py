@@ -14,7 +14,7 @@ from salam.errors import LimitError, RequestError, SalamError
 from signaling.calls import Calls
 from signaling.codec import MessageError
 from signaling.effects import CloseCode, Effect, MediaCall, ReplyTo, Send
-from signaling.limits import Limits
+from signaling.limits import Limits, Rate
 from signaling.media import PublishResult
 from signaling.messages import (
     Chat,
@@ -133,6 +133,7 @@ class Hub:
             self._refuse_flood(connection, reply_to, now)
             return
         connection.refused = 0
+        connection.malformed = 0
         try:
             self._dispatch(session, request, reply_to, now, wall)
         except SalamError as error:
@@ -312,7 +313,7 @@ class Hub:
     def _refuse_flood(self, connection: Connection, reply_to: ReplyTo, now: float) -> None:
         connection.refused += 1
         self._on_drop("rate_limited")
-        self._fail(reply_to, _too_fast("messages"))
+        self._fail(reply_to, _too_fast("messages", self._limits.messages))
         if connection.refused >= self._limits.refused_messages:
             self._lose(connection.connection_id, CloseCode.POLICY, "far too many messages", now)
 
@@ -327,10 +328,14 @@ class Hub:
             case Leave():
                 self._seats.leave(session, request, reply_to)
             case PublishOffer():
+                self._count_negotiation(session, now)
                 self.calls.publish_offer(session, request, reply_to)
             case SubscribeAnswer():
+                if not self.calls.awaits_answer(session, request.revision):
+                    self._count_negotiation(session, now)
                 self.calls.subscribe_answer(session, request, reply_to)
             case RestartIce():
+                self._count_negotiation(session, now)
                 self.calls.restart_ice(session, request, reply_to)
             case SetLayer():
                 self.calls.set_layer(session, request, reply_to)
@@ -349,16 +354,21 @@ class Hub:
             case React():
                 if not session.reactions.take(now):
                     self._on_drop("rate_limited")
-                    raise _too_fast("reactions")
+                    raise _too_fast("reactions", self._limits.reactions)
                 self._streams.react(session, request, reply_to)
             case _:
                 assert_never(request)
+
+    def _count_negotiation(self, session: Session, now: float) -> None:
+        if not session.negotiations.take(now):
+            self._on_drop("rate_limited")
+            raise _too_fast("negotiations", self._limits.negotiations)
 
     def _chat(self, session: Session, request: Chat, reply_to: ReplyTo, now: float, wall: float) -> None:
         session.grants.require_chat()
         if not session.chat.take(now):
             self._on_drop("rate_limited")
-            raise _too_fast("lines of chat")
+            raise _too_fast("lines of chat", self._limits.chat)
         if request.stream:
             self._streams.chat(session, request, reply_to, wall)
         else:
@@ -368,5 +378,5 @@ class Hub:
         self._sessions.fail(reply_to, code=error.code, message=error.message, retryable=error.retryable)
 
 
-def _too_fast(what: str) -> LimitError:
-    return LimitError(f"too many {what} in a short time; slow down", code="rate_limited")
+def _too_fast(what: str, rate: Rate) -> LimitError:
+    return LimitError(f"too many {what}; allowed: {rate.burst} at once, then {rate.per_s:g} a second", code="rate_limited")

@@ -46,11 +46,15 @@ class Limits:
     media_calls_waiting: int = 32
     """Negotiations of one participant that may wait for the media server; a client needs one or two at a time."""
     malformed_messages: int = 10
-    """Unreadable messages after which a connection is closed: a client with a bug is told a few times, a fuzzer is shown out."""
+    """Unreadable messages, without an accepted one between, after which a connection is closed: a client with a bug is told a few
+    times, a fuzzer is shown out."""
     refused_messages: int = 200
     """Messages over the rate, without an accepted one between, after which a connection is closed."""
     messages: Rate = Rate(50.0, 200)
     """All messages of one session; entering a room of 200 asks for 200 layers at once."""
+    negotiations: Rate = Rate(5.0, 30)
+    """Offers, ICE restarts and answers that nobody asked for, of one session: each may hold 256 KiB of SDP to be parsed, and
+    switching devices or networks takes one or two. Answers to the server's own offers are not counted: it sets their pace."""
     chat: Rate = Rate(2.0, 10)
     """Lines of chat of one session: nobody types faster."""
     reactions: Rate = Rate(5.0, 10)

@@ -130,6 +130,9 @@ class Seats:
     def added(self, participant: Participant, reply_to: ReplyTo | None) -> None:
         """The media server is ready for ``participant``: they become visible."""
         participant.seated = True
+        if participant.session.anonymous and not any(other.moderator for other in participant.room.participants.values()):
+            # Whoever opened the room left before they were seen, and nobody was there to take over.
+            participant.moderator = True
         self.tell(participant.room, ParticipantJoined(participant=participant.info()), but=participant)
         if reply_to is not None:
             self._sessions.reply(reply_to, self._joined(participant, reply_to.request_id))
@@ -138,6 +141,7 @@ class Seats:
     def add_failed(self, participant: Participant, error: SalamError, reply_to: ReplyTo | None) -> None:
         """The media server refused ``participant``: they never were here."""
         self._forget(participant)
+        self._pass_on(participant)
         if reply_to is not None:
             self._sessions.fail(reply_to, code=error.code, message=error.message, retryable=error.retryable)
 
@@ -177,7 +181,7 @@ class Seats:
         self._forget(participant)
         if participant.seated:
             self.tell(participant.room, ParticipantLeft(participant_id=participant.participant_id, reason=reason))
-            self._pass_on(participant)
+        self._pass_on(participant)
 
     def session_ended(self, session: Session, reason: LeaveReason) -> None:
         """The session is gone for good."""

@@ -42,6 +42,7 @@ class Session:
     anonymous: bool
     """True in development without a token: the identity is made up and different every time."""
     messages: TokenBucket
+    negotiations: TokenBucket
     chat: TokenBucket
     reactions: TokenBucket
     valid_until: float | None = None
@@ -164,6 +165,7 @@ class Sessions:
             grants=grants,
             anonymous=anonymous,
             messages=TokenBucket(self._limits.messages, now),
+            negotiations=TokenBucket(self._limits.negotiations, now),
             chat=TokenBucket(self._limits.chat, now),
             reactions=TokenBucket(self._limits.reactions, now),
             valid_until=valid_until,

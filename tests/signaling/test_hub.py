@@ -43,6 +43,7 @@ from signaling.messages import (
     React,
     Reaction,
     Removed,
+    RestartIce,
     RoomState,
     Speakers,
     StreamChanged,
@@ -345,6 +346,33 @@ def test_in_development_a_room_never_stays_without_a_moderator() -> None:
     boss.done(Moderate(id=boss.id, action="remove", participant_id=ada.participant_id))
 
 
+def test_the_next_in_a_room_looks_after_it_when_its_opener_never_arrives() -> None:
+    world = World()
+    world.hold = True
+    ada, bob = world.client(), world.client()
+    ada.send(Join(id=900_000, room="lobby", name="Ada"))
+    bob.send(Join(id=900_001, room="lobby", name="Bob"))
+    ada.vanish(on_purpose=True)
+    world.release()
+    (joined,) = bob.take()
+    assert isinstance(joined, Joined)
+    assert joined.moderator
+
+
+def test_a_reloaded_page_says_itself_what_is_muted() -> None:
+    world = World()
+    ada, bob = world.joined("Ada"), world.joined("Bob")
+    ada.publish("0", muted=True)
+    # The media server makes new tracks for a new peer connection.
+    world.track_prefix = "reloaded-"
+    track_id = ada.publish("0").track_ids["0"]
+    update = bob.take()[-1]
+    assert isinstance(update, ParticipantUpdated)
+    assert [(track.track_id, track.muted) for track in update.participant.tracks] == [(track_id, False)]
+    last = [call.request for call in world.media if isinstance(call, MediaCall)][-1]
+    assert last == SetMuted(track_id, False)
+
+
 def test_tracks_keep_their_silence_through_a_renegotiation() -> None:
     world = World()
     ada, bob = world.joined("Ada"), world.joined("Bob")
@@ -459,6 +487,39 @@ def test_unreadable_messages_are_answered_and_end_the_connection_when_many() -> 
     assert world.closed[ada.connection_id] is CloseCode.POLICY
     assert [message.re for message in ada.inbox if isinstance(message, Error)] == list(range(10))
     bob.done(RaiseHand(id=bob.id, raised=True))
+
+
+def test_unreadable_messages_among_others_are_borne() -> None:
+    world = World()
+    ada = world.client()
+    for number in range(30):
+        world.hub.malformed(ada.connection_id, MessageError("bad", request_id=1_000_000 + number), world.now)
+        assert isinstance(ada.ask(Ping(id=ada.id)), Pong)
+    assert ada.connection_id not in world.closed
+
+
+def test_only_what_the_server_asked_for_is_negotiated_without_a_bound() -> None:
+    world = World(Limits(negotiations=Rate(1.0, 3)))
+    ada = world.joined("Ada")
+    for revision in range(1, 20):
+        world.hub.calls.subscription_offered("lobby", ada.participant_id, SubscriptionOffer(revision, "offer", ()))
+        ada.done(SubscribeAnswer(id=ada.id, revision=revision, sdp="answer"))
+    ada.publish("0")
+    ada.done(SubscribeAnswer(id=ada.id, revision=19, sdp="the same again"))
+    ada.done(RestartIce(id=ada.id))
+    made = len(world.media)
+    for request in (
+        PublishOffer(id=ada.id, sdp="x" * 200_000, tracks=[]),
+        SubscribeAnswer(id=ada.id, revision=19, sdp="x"),
+        RestartIce(id=ada.id),
+    ):
+        reply = ada.ask(request)
+        assert isinstance(reply, Error)
+        assert (reply.code, reply.retryable) == ("rate_limited", True)
+        assert reply.message == "too many negotiations; allowed: 3 at once, then 1 a second"
+    assert len(world.media) == made, "the media server is spared"
+    world.advance(1.0)
+    ada.done(RestartIce(id=ada.id))
 
 
 def test_bounds() -> None:

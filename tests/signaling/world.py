@@ -55,6 +55,7 @@ class World:
         self.media: list[object] = []
         self.held: list[MediaCall] = []
         self.hold = False
+        self.track_prefix = ""
         self.refuse: RequestError | None = None
         self._ids: Iterator[int] = iter(range(1, 1_000_000))
 
@@ -84,7 +85,14 @@ class World:
         result = None
         if isinstance(call.request, Publish):
             tracks = tuple(
-                MediaTrack(f"{call.participant_id}-{track.mid}", call.participant_id, track.mid, "video", track.source, ("q", "f"))
+                MediaTrack(
+                    f"{self.track_prefix}{call.participant_id}-{track.mid}",
+                    call.participant_id,
+                    track.mid,
+                    "video",
+                    track.source,
+                    ("q", "f"),
+                )
                 for track in call.request.tracks
             )
             result = PublishResult("answer", tracks)
