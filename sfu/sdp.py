@@ -36,6 +36,8 @@ _MAX_LINES = 16_384
 _MAX_FORMATS = 128
 _MAX_RIDS = 8
 _MAX_SSRCS = 64
+# Per payload type; browsers offer five. With "*" one line counts for every payload type of the m-line.
+_MAX_FEEDBACK = 32
 _MAX_NUMBER_DIGITS = 10
 
 _MEDIA = re.compile(r"(audio|video|application|text|message|image) (\d{1,5})(?:/\d{1,5})? ([A-Za-z0-9/]{1,32}) (.{1,2048})")
@@ -335,6 +337,8 @@ def _read_feedback(section: MediaSection, value: str) -> None:
         wanted = [payload]
     for payload in wanted:
         if rest not in payload.feedback:
+            if len(payload.feedback) >= _MAX_FEEDBACK:
+                raise SdpError(f"more than {_MAX_FEEDBACK} kinds of feedback for a payload type")
             payload.feedback.append(rest)
 
 

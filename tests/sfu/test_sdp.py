@@ -119,6 +119,14 @@ def test_malformed_is_refused(text: str) -> None:
         parse_description(text)
 
 
+def test_feedback_is_bounded_per_payload_type() -> None:
+    # One line counts for every payload type; without a bound the work would grow with the square of the lines.
+    start = OFFER.index("a=rtcp-fb:")
+    lines = "".join(f"a=rtcp-fb:* x{number}\r\n" for number in range(40))
+    with pytest.raises(SdpError, match="more than 32 kinds of feedback"):
+        parse_description(OFFER[:start] + lines + OFFER[start:])
+
+
 def test_without_credentials_there_is_no_transport() -> None:
     with pytest.raises(SdpError):
         parse_description(HEAD + VIDEO).transport_section()
