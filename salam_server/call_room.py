@@ -81,6 +81,11 @@ class CallRoom(RouterListener):
         """All tracks that are published now."""
         return tuple(track.describe() for track in self._tracks.values())
 
+    @property
+    def participants(self) -> tuple[CallParticipant, ...]:
+        """Everybody in the room."""
+        return tuple(self._participants.values())
+
     def close(self) -> None:
         """Close the router and forget everybody."""
         self._router.listener = RouterListener()

@@ -358,6 +358,28 @@ def test_who_leaves_frees_everything(pair: World) -> None:
         pair.publish("alice")
 
 
+def test_a_lost_connection_that_was_replaced_is_forgotten(pair: World) -> None:
+    (transport,) = [entry for entry in pair.router.transports if entry.producers]
+    pair.room.on_transport_state(transport, TransportState.FAILED)
+    pair.tick(1)
+    assert pair.quality[-1].score == 0
+    pair.publish("alice", re.sub(r"a=fingerprint:.*\r\n", f"a=fingerprint:sha-256 {HASH}\r\n", OFFER))
+    (fresh,) = [entry for entry in pair.router.transports if entry.producers]
+    assert fresh is not transport
+    pair.room.on_transport_state(fresh, TransportState.CONNECTED)
+    pair.tick(10)
+    assert pair.quality[-1].score == 3
+
+
+def test_wishes_end_with_their_track(pair: World) -> None:
+    # Alice may wish for her own track, which never gets an m-line of hers.
+    video = video_of(pair.room.tracks)
+    for name in ("alice", "bob"):
+        pair.room.set_layer(name, video.track_id, height=720, rid="")
+    pair.publish("alice", OFFER.replace("a=sendonly", "a=inactive"))
+    assert not any(participant.wishes for participant in pair.room.participants)
+
+
 def test_people_are_in_the_room_once(world: World) -> None:
     world.join("alice")
     with pytest.raises(ConflictError):
