@@ -23,18 +23,20 @@ from sfu.plane.interface import (
 )
 from sfu.router import Router
 from sfu.sdp_lines import Candidate
+from sfu.transport import TransportState
 from turn_client import StunError, parse_message
 
 __all__ = ["Engine"]
 
-DropCounter = Callable[[str], None]
+DropCounter = Callable[[str, NetworkPath], None]
 
 
 class Engine:
     """The transports of one worker over one media plane.
 
     After each call take the datagrams with `take_datagrams` and arm a timer for `next_deadline`. ``wake`` is called when a
-    command on one of the objects left something to take. ``count_drop`` gets the reason of each control packet that was ignored.
+    command on one of the objects left something to take. ``count_drop`` gets the reason of each control packet that was ignored,
+    and where it came from.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Engine:
         rng: random.Random,
         monotonic: Callable[[], float],
         wake: Callable[[], None] = lambda: None,
-        count_drop: DropCounter = lambda _: None,
+        count_drop: DropCounter = lambda *_: None,
     ) -> None:
         self._context = Context(plane=plane, identity=identity, rng=rng, monotonic=monotonic, wake=wake)
         self._plane = plane
@@ -136,7 +138,7 @@ class Engine:
             return
         transport = self._context.by_path.get(path)
         if transport is None:
-            self._count_drop("dtls_unknown_path")
+            self._count_drop("dtls_unknown_path", path)
             return
         transport.receive_dtls(data, now)
         self._control_deadline_s = min(self._control_deadline_s, transport.next_deadline())
@@ -145,15 +147,21 @@ class Engine:
         try:
             message = parse_message(data)
         except StunError:
-            self._count_drop("stun_malformed")
+            self._count_drop("stun_malformed", path)
             return
         transport = self._context.by_ufrag.get((message.username or "").partition(":")[0])
         if transport is None:
-            self._count_drop("stun_unknown_ufrag")
+            self._count_drop("stun_unknown_ufrag", path)
+            return
+        owner = self._context.by_path.get(path)
+        if owner is not None and owner is not transport and owner.state is TransportState.CONNECTED:
+            # Somebody with credentials of their own and a forged address would cut the owner off. A peer connection that really
+            # takes over the address of another one checks again until the silence of the old one has been noticed.
+            self._count_drop("stun_path_in_use", path)
             return
         dropped = transport.receive_stun(message, path, now)
         if dropped is not None:
-            self._count_drop(dropped.value)
+            self._count_drop(dropped.value, path)
         self._control_deadline_s = min(self._control_deadline_s, transport.next_deadline())
 
     def _dispatch(self, event: PlaneEvent) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import random
 import socket
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -102,7 +102,7 @@ class Worker:
             rng=random.SystemRandom() if rng is None else rng,
             monotonic=self._clock.monotonic,
             wake=self._wake,
-            count_drop=lambda reason: self._metrics.drop("media_udp", reason),
+            count_drop=self._count_control_drop,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket: socket.socket | None = None
@@ -113,7 +113,7 @@ class Worker:
         self._timer_at_s = 0.0
         self._housekeeping: asyncio.TimerHandle | None = None
         self._flush_scheduled = False
-        self._counted_drops: Counter[str] = Counter()
+        self._counted_drops: Mapping[str, int] = {}
         self._send_errors = 0
         self._closed = False
 
@@ -187,7 +187,7 @@ class Worker:
             assert self._loop is not None
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
-        self._count_plane_drops()
+        self._count_plane_drops("media_udp")
 
     def stats(self) -> WorkerStats:
         """Totals so far."""
@@ -270,14 +270,29 @@ class Worker:
                 self._metrics.drop("media_udp", "empty")
         self._flush()
 
-    def tcp_received(self, data: bytes, path: TcpPath) -> None:
-        """Take one packet of an ICE-TCP connection; the connection flushes after a batch."""
-        self._engine.receive(data, path, self._clock.monotonic())
+    def tcp_received(self, packets: list[bytes], path: TcpPath) -> None:
+        """Take packets of an ICE-TCP connection, and send what they cause."""
+        # The plane counts without knowing the port, so what it counted before these packets is counted first.
+        self._count_plane_drops("media_udp")
+        now = self._clock.monotonic()
+        for packet in packets:
+            self._engine.receive(packet, path, now)
+        self._flush()
+        self._count_plane_drops("media_tcp")
 
     def tcp_opened(self, connection: _TcpConnection) -> int | None:
-        """Register a connection; returns its id, or None when there are too many."""
-        if self._closed or len(self._connections) >= _MAX_TCP_CONNECTIONS:
+        """Register a connection; returns its id, or None when there are too many.
+
+        The oldest stranger makes way, so that connections that say nothing of use cannot keep peers out.
+        """
+        if not self._closed and len(self._connections) >= _MAX_TCP_CONNECTIONS:
             self._metrics.drop("media_tcp", "too_many_connections")
+            oldest = next((other for other in self._connections.values() if not self._engine.knows_path(other.path)), None)
+            if oldest is None:
+                return None
+            del self._connections[oldest.path.connection_id]
+            oldest.abort()
+        if self._closed:
             return None
         connection_id = self._next_connection_id
         self._next_connection_id += 1
@@ -292,10 +307,6 @@ class Worker:
     def tcp_dropped(self, reason: str) -> None:
         """Count what a connection had to drop."""
         self._metrics.drop("media_tcp", reason)
-
-    def flush(self) -> None:
-        """Send what is waiting, and arm the timer."""
-        self._flush()
 
     # --------------------------------------------------------------------------------------------- sending and time
 
@@ -358,18 +369,25 @@ class Worker:
     def _housekeep(self) -> None:
         now = self._clock.monotonic()
         for connection in list(self._connections.values()):
-            limit_s = _TCP_IDLE_S if self._engine.knows_path(connection.path) else _TCP_STRANGER_S
-            if now - connection.heard_s > limit_s:
+            # A stranger's own packets buy it no time: only a check that ICE authenticates does.
+            known = self._engine.knows_path(connection.path)
+            if now - connection.heard_s > _TCP_IDLE_S if known else now - connection.opened_s > _TCP_STRANGER_S:
                 self._metrics.drop("media_tcp", "idle")
                 connection.abort()
-        self._count_plane_drops()
+        self._count_plane_drops("media_udp")
         assert self._loop is not None
         self._housekeeping = self._loop.call_later(_HOUSEKEEPING_S, self._housekeep)
 
-    def _count_plane_drops(self) -> None:
-        drops = Counter(self._plane.stats().drops)
-        for reason, count in (drops - self._counted_drops).items():
-            self._metrics.drop("media_udp", reason, count)
+    def _count_control_drop(self, reason: str, path: NetworkPath) -> None:
+        self._metrics.drop("media_tcp" if isinstance(path, TcpPath) else "media_udp", reason)
+
+    def _count_plane_drops(self, port: str) -> None:
+        drops = self._plane.stats().drops
+        if drops == self._counted_drops:
+            return
+        for reason, count in drops.items():
+            if count > self._counted_drops.get(reason, 0):
+                self._metrics.drop(port, reason, count - self._counted_drops.get(reason, 0))
         self._counted_drops = drops
 
 
@@ -381,12 +399,12 @@ class _TcpConnection(asyncio.Protocol):
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport | None = None
         self.path = TcpPath(0, ("", 0))
-        self.heard_s = 0.0
+        self.opened_s = self.heard_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, because uvloop's transports are no subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
-        self.heard_s = self._worker.clock.monotonic()
+        self.opened_s = self.heard_s = self._worker.clock.monotonic()
         connection_id = self._worker.tcp_opened(self)
         if connection_id is None:
             self._transport.abort()
@@ -405,9 +423,7 @@ class _TcpConnection(asyncio.Protocol):
             self.abort()
             return
         self.heard_s = self._worker.clock.monotonic()
-        for packet in packets:
-            self._worker.tcp_received(packet, self.path)
-        self._worker.flush()
+        self._worker.tcp_received(packets, self.path)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._worker.tcp_closed(self.path)

@@ -266,6 +266,10 @@ class PlaneStats:
     bytes_out: int
     drops: Mapping[str, int]
     """Reason to count; the reasons are a fixed set."""
+    duplicates: int = 0
+    """Packets that had arrived before: senders repeat old ones to probe the bandwidth. Nothing is lost with them."""
+    probes: int = 0
+    """RTX packets without a payload, which only probe the bandwidth."""
 
 
 class MediaPlane(Protocol):

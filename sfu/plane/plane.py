@@ -24,7 +24,6 @@ from sfu.plane.video_forwarder import VideoForwarder
 __all__ = ["DROP_REASONS", "PurePlane"]
 
 DROP_REASONS = (
-    "duplicate",
     "no_keys",
     "not_media",
     "payload",
@@ -33,7 +32,6 @@ DROP_REASONS = (
     "rtcp",
     "rtp",
     "rtx_before_primary",
-    "rtx_padding",
     "second_source",
     "sequence_jump",
     "srtcp",
@@ -44,6 +42,10 @@ DROP_REASONS = (
     "unknown_ssrc",
 )
 """Every reason for which the plane drops a packet."""
+
+# What senders do on purpose to find out the bandwidth (draft-ietf-rmcat-gcc 4): of no use to anybody else, and nothing is missing
+# without it.
+_PROBING = ("duplicate", "rtx_padding")
 
 # Authenticated addresses of one peer: its candidates, twice over for an ICE restart. The oldest make way.
 _MAX_PATHS = 32
@@ -58,6 +60,7 @@ class PurePlane:
 
     def __init__(self, ntp_offset_s: float) -> None:
         self._drops = dict.fromkeys(DROP_REASONS, 0)
+        self._probing = dict.fromkeys(_PROBING, 0)
         self._outbox = Outbox(ntp_offset_s, self._drops)
         self._schedule = Schedule()
         self._events: list[PlaneEvent] = []
@@ -223,7 +226,7 @@ class PurePlane:
         else:
             dropped = "not_media"
         if dropped is not None:
-            self._drops[dropped] += 1
+            (self._probing if dropped in self._probing else self._drops)[dropped] += 1
 
     def handle_timer(self, now: float) -> None:
         """Do whatever is due."""
@@ -261,4 +264,12 @@ class PurePlane:
     def stats(self) -> PlaneStats:
         """Return the totals of the plane."""
         outbox = self._outbox
-        return PlaneStats(self._packets_in, self._bytes_in, outbox.packets, outbox.bytes, dict(self._drops))
+        return PlaneStats(
+            self._packets_in,
+            self._bytes_in,
+            outbox.packets,
+            outbox.bytes,
+            dict(self._drops),
+            duplicates=self._probing["duplicate"],
+            probes=self._probing["rtx_padding"],
+        )

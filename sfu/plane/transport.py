@@ -38,9 +38,9 @@ __all__ = ["Transport"]
 _REPORT_INTERVAL_S = 1.0
 # A count of 5 bits (RFC 3550 6.4.2).
 _MAX_BLOCKS = 31
-# libsrtp keeps some state for every SSRC that it authenticates. A large meeting's publisher has a dozen; collisions and restarts of
-# encodings add a few over hours. Beyond this a peer only wants our memory.
-_MAX_SOURCES = 256
+# libsrtp keeps about 1 kB for every SSRC that it authenticates. A large meeting's publisher has a dozen, and each time a screen is
+# shared again there are up to six new ones: this is a hundred times in one connection. Beyond it a peer only wants our memory.
+_MAX_SOURCES = 1024
 # A compound stays within the packet size that passes everywhere, SRTCP trailer included.
 _MAX_COMPOUND_BYTES = 1100
 
@@ -225,7 +225,13 @@ class Transport:
             messages = parse_rtcp(plain)
         except MediaError:
             return "rtcp"
+        answered = False
         for message in messages:
+            if isinstance(message, ReceiverReferenceTime):
+                # One answer per compound: repeated blocks would make a small packet cause many.
+                if answered:
+                    continue
+                answered = True
             self._handle(message, now)
         return None
 

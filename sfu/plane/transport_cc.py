@@ -20,6 +20,8 @@ _MAX_RUN = 0x1FFF
 # A message stays below 1200 bytes, the packet size that WebRTC trusts to pass everywhere: 2 bytes for the worst symbol density of
 # 7 in a chunk plus at most 2 bytes of delta for each packet.
 _MAX_STATUSES = 480
+# As far back as anybody remembers what was sent. Runs of losses would let 40 bytes describe 65535 packets.
+_MAX_DESCRIBED = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ def parse_transport_cc(packet: bytes) -> TransportCc:
     if size < _HEAD_BYTES:
         raise MediaError("transport feedback is truncated")
     first, _, _, sender_ssrc, media_ssrc, base_sequence, count = _HEAD.unpack_from(packet)
+    if count > _MAX_DESCRIBED:
+        raise MediaError("transport feedback describes too many packets")
     if first & 0x20:
         padding_bytes = packet[-1]
         if padding_bytes == 0 or _HEAD_BYTES + padding_bytes > size:

@@ -15,6 +15,8 @@ __all__ = ["VideoForwarder"]
 
 # VP8 has temporal layers 0 to 3; a cap of 3 or more drops nothing.
 _ALL_TEMPORAL = 3
+# As many as libwebrtc asks for at most, and as many as the log holds: a single packet can name 6000.
+_MAX_REQUESTED = 1000
 # How long retransmissions stay off while the subscriber waits for a keyframe that it asked for: as long as the slowest repetition
 # of the request, for then the keyframe itself is overdue.
 _KEYFRAME_PATIENCE_S = 1.0
@@ -231,7 +233,7 @@ class VideoForwarder(Forwarder):
 
     def retransmit(self, sequences: tuple[int, ...], now: float) -> None:
         newest = self._next_sequence - 1
-        for wire in sequences:
+        for wire in sequences[:_MAX_REQUESTED]:
             sequence = newest + ((wire - newest + 0x8000) & 0xFFFF) - 0x8000
             claimed = None
             if sequence >= self._keyframe_sequence and now >= self._keyframe_awaited_until_s:

@@ -62,7 +62,7 @@ class World:
             rng=random.Random(3),
             monotonic=lambda: self.now,
             wake=self._wake,
-            count_drop=self.drops.append,
+            count_drop=lambda reason, _: self.drops.append(reason),
         )
         self.peers: dict[NetworkPath, Peer] = {}
 
@@ -242,6 +242,30 @@ def test_another_certificate_begins_a_new_association() -> None:
     assert reloaded.dtls.state is DtlsState.CONNECTED
     assert transport.stats().state is TransportState.CONNECTED
     assert listener.states.count(TransportState.CONNECTED) == 2
+
+
+def test_a_forged_address_does_not_cut_off_its_owner() -> None:
+    world = World()
+    router, _ = world.router()
+    _, victim = connected(world, router, 5000)
+    attacker, forger = connected(world, router, 6000)
+    forger.check()
+    for datagram in forger.take():
+        world.engine.receive(datagram, victim.path, world.now)
+    world.settle()
+    assert world.drops == ["stun_path_in_use"]
+    assert world.engine.knows_path(victim.path)
+    before = victim.answers
+    victim.check()
+    world.settle()
+    assert victim.answers == before + 1
+    # Once its owner has been silent, the address is free for another peer connection.
+    world.advance(8.0)
+    late = Peer(world, attacker, 5000)
+    late.ufrag = forger.ufrag
+    late.check()
+    world.settle()
+    assert late.answers == 1
 
 
 def test_goodbye_fails_the_transport() -> None:

@@ -121,24 +121,65 @@ async def test_another_protocol_over_tcp_is_cut_off(worker: Worker) -> None:
     writer.close()
 
 
-async def test_a_silent_stranger_over_tcp_is_cut_off(eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfu.worker._TCP_STRANGER_S", 0.0)
+async def test_drops_count_for_the_port_they_came_to(worker: Worker, eventually: Eventually) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", worker.port)
+    # Media from a stranger, DTLS from a stranger, and a broken check.
+    for packet in (b"\x80" * 50, b"\x16" * 50, b"\x00\x01" + bytes(30)):
+        writer.write(encode_frame(packet))
+    dropped = worker.metrics.dropped
+    await eventually(lambda: dropped("media_tcp") == 3, what="all three are counted")
+    assert [dropped("media_tcp", reason) for reason in ("unknown_path", "dtls_unknown_path", "stun_malformed")] == [1, 1, 1]
+    assert dropped("media_udp") == 0
+    writer.close()
+
+
+async def test_a_stranger_over_tcp_is_cut_off_however_much_it_says(eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfu.worker._TCP_STRANGER_S", 0.2)
     monkeypatch.setattr("sfu.worker._HOUSEKEEPING_S", 0.01)
     worker = Worker(port=0)
     await worker.start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", worker.port)
-    await eventually(lambda: worker.metrics.dropped("media_tcp", "idle") == 1, what="the stranger is noticed")
+    _, writer = await asyncio.open_connection("127.0.0.1", worker.port)
+
+    def noticed() -> bool:
+        # Empty frames are legal and say nothing.
+        writer.write(encode_frame(b""))
+        return worker.metrics.dropped("media_tcp", "idle") == 1
+
+    await eventually(noticed, what="the stranger is noticed")
     writer.close()
-    assert not reader.at_eof() or worker.stats().tcp_connections == 0
+    assert worker.stats().tcp_connections == 0
     await worker.close()
 
 
-async def test_too_many_tcp_connections(monkeypatch: pytest.MonkeyPatch, worker: Worker, eventually: Eventually) -> None:
+async def test_strangers_over_tcp_make_way(monkeypatch: pytest.MonkeyPatch, worker: Worker, eventually: Eventually) -> None:
     monkeypatch.setattr("sfu.worker._MAX_TCP_CONNECTIONS", 2)
-    writers = [(await asyncio.open_connection("127.0.0.1", worker.port))[1] for _ in range(3)]
-    await eventually(lambda: worker.metrics.dropped("media_tcp", "too_many_connections") == 1, what="the third is refused")
+    transport = worker.create_router("room").create_transport()
+
+    async def connect() -> asyncio.StreamWriter:
+        return (await asyncio.open_connection("127.0.0.1", worker.port))[1]
+
+    peer = await connect()
+    peer.write(encode_frame(check_for(transport)))
+    await eventually(lambda: transport.stats().tcp, what="the peer is known")
+    strangers = [await connect() for _ in range(3)]
+    await eventually(lambda: worker.metrics.dropped("media_tcp", "too_many_connections") == 2, what="two strangers made way")
     assert worker.stats().tcp_connections == 2
-    for writer in writers:
+    assert transport.stats().tcp
+    for writer in (peer, *strangers):
+        writer.close()
+
+
+async def test_too_many_peers_over_tcp(monkeypatch: pytest.MonkeyPatch, worker: Worker, eventually: Eventually) -> None:
+    monkeypatch.setattr("sfu.worker._MAX_TCP_CONNECTIONS", 1)
+    transport = worker.create_router("room").create_transport()
+    _, peer = await asyncio.open_connection("127.0.0.1", worker.port)
+    peer.write(encode_frame(check_for(transport)))
+    await eventually(lambda: transport.stats().tcp, what="the peer is known")
+    _, late = await asyncio.open_connection("127.0.0.1", worker.port)
+    await eventually(lambda: worker.metrics.dropped("media_tcp", "too_many_connections") == 1, what="the next one is refused")
+    assert worker.stats().tcp_connections == 1
+    assert transport.stats().tcp
+    for writer in (peer, late):
         writer.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
 from sfu.plane import MediaError, parse_rtcp
@@ -54,6 +55,13 @@ def test_truncated_messages_are_refused() -> None:
         except MediaError:
             continue
         raise AssertionError(f"{size} bytes were taken for a message")
+
+
+def test_a_few_bytes_cannot_describe_the_whole_number_space() -> None:
+    runs = b"\x1f\xff" * 8
+    head = bytes((0x8F, 205, 0, 8)) + bytes(8) + bytes(2) + (60_000).to_bytes(2, "big") + bytes(4)
+    with pytest.raises(MediaError, match="too many"):
+        parse_transport_cc(head + runs)
 
 
 def test_everything_is_reported_and_nothing_twice_as_lost() -> None:
