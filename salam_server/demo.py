@@ -9,11 +9,13 @@ from collections.abc import Callable
 from bench import Broadcaster, GeneratedMedia, Robot
 from salam_server.run import Site
 
-__all__ = ["play_demo"]
+__all__ = ["ROBOT_NAMES", "play_demo"]
+
+ROBOT_NAMES = ("Amira", "Yusuf")
+"""Who is in the room of the demo: names with different colours, who do not interrupt each other."""
 
 # Small on purpose: the demo shares its machine with the browser that looks at it.
-_ROBOTS = (("Amira", 640, 360), ("Yusuf", 640, 360))
-_ROBOT_FPS = 15
+_ROBOT_WIDTH, _ROBOT_HEIGHT, _ROBOT_FPS = 640, 360, 15
 _STREAM_WIDTH, _STREAM_HEIGHT, _STREAM_FPS = 854, 480, 25
 
 
@@ -30,8 +32,8 @@ async def play_demo(site: Site, *, room: str, stream: str, say: Callable[[str], 
         )
         broadcaster.start()
         stack.push_async_callback(broadcaster.stop)
-        for name, width, height in _ROBOTS:
-            media = GeneratedMedia(width=width, height=height, fps=_ROBOT_FPS, label=name)
+        for name in ROBOT_NAMES:
+            media = GeneratedMedia(width=_ROBOT_WIDTH, height=_ROBOT_HEIGHT, fps=_ROBOT_FPS, label=name)
             await stack.enter_async_context(Robot(f"{site.url}/ws", room=room, name=name, publish=media))
         say(f"  a call with two robots   {site.url}/room/{room}")
         say(f"  a live stream            {site.url}/watch/{stream}")

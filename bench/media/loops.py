@@ -239,7 +239,8 @@ def _flatten(groups: Iterable[list[EncodedFrame]]) -> Iterator[EncodedFrame]:
 
 def _level_dbov(sound: av.AudioFrame) -> int:
     """Return the level of 16-bit mono sound as RFC 6464 wants it: the root mean square against the loudest possible."""
-    samples = memoryview(bytes(sound.planes[0])).cast("h")
+    # The buffer may be longer than the sound in it.
+    samples = memoryview(bytes(sound.planes[0])).cast("h")[: sound.samples]
     power = sum(sample * sample for sample in samples) / max(len(samples), 1)
     return max(round(10 * math.log10(power / 32768**2)), -127) if power else -127
 

@@ -22,11 +22,11 @@ _ORBIT_S = 8.0
 _BREATH_S = 4.0
 # Shares of the shorter side. Everything is within the middle square, so that a tile of any shape shows it.
 _DISC, _HALO, _BREATH, _ORBIT, _DOT = 0.22, 0.262, 0.014, 0.305, 0.019
-_FIGURES, _FIGURES_TOP = 0.09, 0.83
+_FIGURES, _FIGURES_TOP = 0.082, 0.84
 _CENTRE_Y = 0.43
 _HALO_ALPHA = 0.22
 # Smaller figures have no holes any more: their strokes are two pixels wide.
-_MIN_FIGURE_HEIGHT = 12
+_MIN_FIGURE_HEIGHT = 14
 
 
 def generated_pictures(width: int, height: int, fps: int, count: int, label: str) -> Iterator[av.VideoFrame]:
