@@ -36,9 +36,9 @@ _MAX_LINES = 16_384
 _MAX_FORMATS = 128
 _MAX_RIDS = 8
 _MAX_SSRCS = 64
+_MAX_NUMBER_DIGITS = 10
 # Per payload type; browsers offer five. With "*" one line counts for every payload type of the m-line.
 _MAX_FEEDBACK = 32
-_MAX_NUMBER_DIGITS = 10
 
 _MEDIA = re.compile(r"(audio|video|application|text|message|image) (\d{1,5})(?:/\d{1,5})? ([A-Za-z0-9/]{1,32}) (.{1,2048})")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]{1,64}")
