@@ -1,6 +1,7 @@
 import { Backoff } from "./backoff.js";
 import { Emitter } from "./emitter.js";
 
+/** @import { StreamState } from "./messages.js" */
 /** @typedef {{height: number, bitrate: number, name: string}} Level */
 /** @typedef {"idle" | "loading" | "playing" | "paused" | "stalled" | "retrying" | "failed"} PlayerState */
 /** @typedef {{state: PlayerState, levels: Level[], level: {index: number, auto: boolean}, unsupported: null}} PlayerEvents */
@@ -199,6 +200,20 @@ export class Player extends Emitter {
     this.state = state;
     this.emit("state", state);
   }
+}
+
+/**
+ * Whether a player has to load the stream anew when its state changes.
+ *
+ * Only `live` that follows `live` goes on with what is loaded: before any other change to it the playlist belonged to a broadcast
+ * that is over or was cut, whatever is left of that in the buffer.
+ *
+ * @param {StreamState} before
+ * @param {StreamState} now
+ * @param {PlayerState} player
+ */
+export function startsAnew(before, now, player) {
+  return now === "live" && (before !== "live" || player === "idle");
 }
 
 /** @param {string} url @returns {Promise<any>} the Hls class, or null where the server does not have it */

@@ -1,4 +1,4 @@
-import { Player } from "../sdk/player.js";
+import { Player, startsAnew } from "../sdk/player.js";
 import { h, isTyping } from "./dom.js";
 import { number, setLabel, setText } from "./i18n.js";
 import { icon } from "./icons.js";
@@ -74,8 +74,7 @@ export class PlayerView extends HTMLElement {
   follow(state) {
     const before = this.#stream;
     this.#stream = state;
-    const idle = this.player?.state === "idle";
-    if (state === "live" && (idle || before === "interrupted" || before === "offline" || before === "ended")) void this.#start();
+    if (startsAnew(before, state, this.player?.state ?? "idle")) void this.#start();
     // What is left in the buffer of an ended stream is played to its end.
     if (state === "offline" || (state === "ended" && this.player?.state !== "playing")) this.player?.stop();
     this.#show();
