@@ -31,3 +31,22 @@ export async function api(path) {
     return null;
   }
 }
+
+/**
+ * Calls `reload` when this tab may load the page again, `leave` when it certainly goes elsewhere; at the very end of the page either way.
+ *
+ * Only the Navigation API tells them apart. Without it, and when the tab is closed, the page may come back for all that is known.
+ *
+ * @param {{reload: () => void, leave: () => void}} handlers
+ */
+export function onPageEnd({ reload, leave }) {
+  let elsewhere = false;
+  /** @type {any} */
+  const navigation = /** @type {any} */ (globalThis).navigation;
+  navigation?.addEventListener("navigate", (/** @type {any} */ event) => {
+    if (!event.hashChange && event.downloadRequest === null) elsewhere = event.navigationType !== "reload";
+  });
+  globalThis.addEventListener("pagehide", () => (elsewhere ? leave() : reload()));
+  // A page that the browser kept has lost its connections: loaded anew, it takes the session up like any other.
+  globalThis.addEventListener("pageshow", (event) => event.persisted && location.reload());
+}

@@ -1,4 +1,5 @@
 import { openDevice } from "../sdk/devices.js";
+import { keepSession, takeKeptSession } from "../sdk/kept_session.js";
 import { SalamError, Signaling, socketUrl } from "../sdk/signaling.js";
 import "../ui/brand.js";
 import { rememberedDevice } from "../ui/device_pickers.js";
@@ -8,10 +9,12 @@ import { icon } from "../ui/icons.js";
 import "../ui/lobby.js";
 import "../ui/state_screen.js";
 import "../ui/switches.js";
-import { pageToken, publishDebug } from "./page.js";
+import { onPageEnd, pageToken, publishDebug } from "./page.js";
 
 /** @import { Call } from "../sdk/call.js" */
 /** @import { CallView } from "../ui/call_view.js" */
+/** @import { KeptDevice, KeptSession } from "../sdk/kept_session.js" */
+/** @import { ParticipantInfo, Source } from "../sdk/messages.js" */
 /** @import { Lobby, LobbyResult } from "../ui/lobby.js" */
 /** @import { StateScreen, StateAction } from "../ui/state_screen.js" */
 /** @import { Key } from "../ui/strings.js" */
@@ -22,8 +25,15 @@ const query = new URLSearchParams(location.search);
 const room = decodeURIComponent(location.pathname.split("/")[2] ?? "");
 const state = /** @type {StateScreen} */ (byId("state"));
 const lobby = /** @type {Lobby} */ (byId("lobby"));
-const signaling = new Signaling({ url: socketUrl(), token: pageToken() });
+/** What this tab was before it was reloaded within the call. @type {KeptSession | null} */
+let kept = takeKeptSession({ room });
+const signaling = new Signaling({ url: socketUrl(), token: pageToken(), resume: kept?.resume });
 
+/** Who the server still takes this tab for, after a reload. @type {ParticipantInfo | null} */
+let seat = null;
+let over = false;
+// A second welcome, after a connection lost on the way in, must not begin the way in again.
+let entering = false;
 /** @type {Call | null} */
 let call = null;
 /** @type {CallView | null} */
@@ -34,6 +44,7 @@ const ENDINGS = {
   left: { icon: "leave", title: "end.left.title", hint: "end.left.hint", again: "end.rejoin" },
   moderator: { icon: "shield", title: "end.removed.title", hint: "end.removed.hint" },
   replaced: { icon: "people", title: "end.replaced.title", hint: "end.replaced.hint", again: "end.replaced.here" },
+  gone: { icon: "people", title: "end.gone_meanwhile.title", hint: "end.gone_meanwhile.hint", again: "end.rejoin" },
   room_closed: { icon: "close", title: "end.closed.title", hint: "end.closed.hint" },
   room_full: { icon: "people", title: "end.full.title", hint: "end.full.hint", again: "common.retry" },
   failed: { icon: "warning", title: "end.failed.title", hint: "end.failed.hint", again: "common.retry" },
@@ -42,6 +53,7 @@ const ENDINGS = {
 
 /** @param {string} which @param {string} [reason] */
 function end(which, reason = "") {
+  over = true;
   signaling.close();
   view?.close();
   view = null;
@@ -69,13 +81,15 @@ function loadCall() {
   return Promise.all([import("../sdk/call.js"), import("../ui/call_view.js")]);
 }
 
-/** @param {LobbyResult} person */
-async function enter(person) {
+/** @param {LobbyResult} person @param {boolean} [handRaised] */
+async function enter(person, handRaised = false) {
   lobby.busy = true;
   const [{ Call }, { CallView }] = await loadCall();
+  if (over) return;
   const codec = query.get("codec") === "h264" ? "h264" : "vp8";
   const joining = new Call({ signaling, codec });
   call = joining;
+  joining.handRaised = handRaised;
   joining.on("removed", ({ reason }) => end(reason));
   joining.on("failed", endWith);
   if (person.microphone) await joining.publish("microphone", person.microphone, { muted: !person.microphoneOn });
@@ -89,6 +103,7 @@ async function enter(person) {
     lobby.hidden = true;
     state.hide();
     byId("page-bar").hidden = true;
+    kept = null;
     view = new CallView({ call: joining, signaling, onLeave: leave });
   });
   try {
@@ -104,19 +119,70 @@ async function leave() {
   end("left");
 }
 
+/** @param {"audio" | "video"} kind @param {string} device */
+function openIfThere(kind, device) {
+  return openDevice(kind, device).catch(() => null);
+}
+
+/** Goes back into the call with what was open before the reload. @param {KeptSession} before */
+async function comeBack({ name = "", camera, microphone, handRaised = false }) {
+  const [cameraTrack, microphoneTrack] = await Promise.all([
+    camera?.on ? openIfThere("video", camera.device) : null,
+    // Opened even when it is muted: speaking again has to be quick.
+    microphone ? openIfThere("audio", microphone.device) : null,
+    // What follows the welcome has come when this is answered: whether there is still a seat.
+    signaling.probe(),
+  ]);
+  if (over) return;
+  if (signaling.welcome?.resumed && !seat) return end("gone");
+  await enter({ name, camera: cameraTrack, microphone: microphoneTrack, cameraOn: cameraTrack !== null, microphoneOn: microphone?.on ?? false }, handRaised);
+  if (cameraTrack || microphoneTrack) return;
+  // Nothing replaces the tracks of the page before, and nothing comes on them any more.
+  for (const track of seat?.tracks ?? []) signaling.request("mute", { track_id: track.track_id, muted: true }).catch(() => {});
+}
+
+/** @param {Call} now @param {Source} source @returns {KeptDevice | null} */
+function keptDevice(now, source) {
+  const local = now.local.get(source);
+  return local ? { on: !local.muted, device: local.track?.getSettings().deviceId ?? "" } : null;
+}
+
+/** Leaves this tab's place to the page that a reload loads. */
+function keep() {
+  const welcome = signaling.welcome;
+  const resume = signaling.resumeSecret;
+  const graceS = welcome?.resume_grace_s ?? kept?.graceS ?? 0;
+  if (!over && view && call) {
+    const { name, handRaised } = call;
+    keepSession({ resume, graceS, room, stream: "", name, handRaised, camera: keptDevice(call, "camera"), microphone: keptDevice(call, "microphone") });
+  } else if (!over && kept) {
+    // Reloaded again before the first reload was through.
+    keepSession({ ...kept, resume, graceS });
+  } else {
+    signaling.close();
+  }
+}
+
 /** Opens what there is; joining works without. @returns {Promise<LobbyResult>} */
 async function withoutLobby() {
   const [camera, microphone] = await Promise.all([
-    openDevice("video", rememberedDevice("camera")).catch(() => null),
-    openDevice("audio", rememberedDevice("microphone")).catch(() => null),
+    openIfThere("video", rememberedDevice("camera")),
+    openIfThere("audio", rememberedDevice("microphone")),
   ]);
   return { name: query.get("name") ?? "", camera, microphone, cameraOn: camera !== null, microphoneOn: microphone !== null };
 }
 
 function greet() {
-  if (view) return;
+  if (view || over) return;
+  if (entering) return;
+  if (kept) {
+    entering = true;
+    void comeBack(kept);
+    return;
+  }
   if (query.get("join") === "1" && query.get("name")) {
-    if (!call) void withoutLobby().then(enter);
+    entering = true;
+    void withoutLobby().then((person) => enter(person));
     return;
   }
   state.hide();
@@ -133,9 +199,16 @@ signaling.on("status", ({ state: now }) => {
   if (view || now !== "reconnecting" || !lobby.hidden) return;
   state.show({ busy: true, title: "end.gone.title", hint: "end.gone.hint", actions: [{ t: "common.retry", run: () => signaling.retryNow() }] });
 });
+signaling.on("room_state", (now) => void (seat = now.participant));
 signaling.on("welcome", greet);
 signaling.on("refused", endWith);
-globalThis.addEventListener("pagehide", () => void call?.leave());
+onPageEnd({
+  reload: keep,
+  leave: () => {
+    void call?.leave();
+    signaling.close();
+  },
+});
 publishDebug(() => ({ page: "room", connection: signaling.status.state, signaling: signaling.status, rtt_ms: signaling.rttMs, joined: view !== null, ...(call?.debug() ?? {}) }));
 state.show({ busy: true, title: "end.connecting.title", hint: "end.connecting.hint" });
 signaling.connect().catch(() => {});

@@ -1,3 +1,4 @@
+import { keepSession, takeKeptSession } from "../sdk/kept_session.js";
 import { Signaling, socketUrl } from "../sdk/signaling.js";
 import { Watch } from "../sdk/watch.js";
 import "../ui/banner.js";
@@ -8,7 +9,7 @@ import { setLabel, setPlaceholder, setText, translatePage } from "../ui/i18n.js"
 import "../ui/player_view.js";
 import "../ui/switches.js";
 import "../ui/toast.js";
-import { pageToken, publishDebug } from "./page.js";
+import { onPageEnd, pageToken, publishDebug } from "./page.js";
 
 /** @import { Banner } from "../ui/banner.js" */
 /** @import { ChatPanel } from "../ui/chat_panel.js" */
@@ -26,7 +27,7 @@ const chat = /** @type {ChatPanel} */ (byId("chat"));
 const banner = /** @type {Banner} */ (byId("banner"));
 const toasts = /** @type {Toasts} */ (byId("toasts"));
 const name = /** @type {HTMLInputElement} */ (byId("chat-name"));
-const signaling = new Signaling({ url: socketUrl(), token: pageToken() });
+const signaling = new Signaling({ url: socketUrl(), token: pageToken(), resume: takeKeptSession({ stream })?.resume });
 
 name.value = new URLSearchParams(location.search).get("name") ?? localStorage.getItem(NAME_STORED) ?? "";
 const watch = new Watch({ signaling, stream, name: name.value });
@@ -83,6 +84,11 @@ signaling.on("status", ({ state }) => {
   else banner.hide();
 });
 signaling.on("refused", (error) => banner.show({ t: ["end.denied.hint", { reason: error.message }] }));
+onPageEnd({
+  // Counted as the same viewer after a reload.
+  reload: () => signaling.welcome && keepSession({ resume: signaling.resumeSecret, graceS: signaling.welcome.resume_grace_s ?? 0, room: "", stream }),
+  leave: () => signaling.close(),
+});
 publishDebug(() => ({
   page: "watch",
   connection: signaling.status.state,

@@ -6,7 +6,7 @@ import { Subscriber } from "./subscriber.js";
 
 /** @import { Signaling } from "./signaling.js" */
 /** @import { RemoteTrack } from "./subscriber.js" */
-/** @import { ChatLine, Joined, ParticipantInfo, QualityReport, Source, SpeakerLevel, TrackInfo, Welcome } from "./messages.js" */
+/** @import { ChatLine, Joined, ParticipantInfo, QualityReport, Source, SpeakerLevel, SubscribeOffer, TrackInfo, Welcome } from "./messages.js" */
 /**
  * @typedef {object} CallEvents
  * @property {Joined} joined  entered the room, at first or again
@@ -19,7 +19,7 @@ import { Subscriber } from "./subscriber.js";
  * @property {QualityReport[]} quality
  * @property {ChatLine} chat
  * @property {{source: Source, by: string}} mute_requested
- * @property {{reason: string}} removed
+ * @property {{reason: string}} removed  `gone`: while the connection was lost, so that nobody could say why
  * @property {{source: Source}} local  an own track was published, muted, replaced or stopped
  * @property {boolean} media  whether both media connections stand
  * @property {Error} failed  the room could not be entered again
@@ -57,6 +57,10 @@ export class Call extends Emitter {
   #room = "";
   #name = "";
   #ended = false;
+  // The server says it unasked after a resumed hello, and only to those who are still in a room.
+  #stillSeated = false;
+  // A fresh connection of a participant that the server knows already: the offers so far were for the one before.
+  #offerWanted = false;
 
   /** @param {{signaling: Signaling, codec?: "vp8" | "h264"}} options */
   constructor({ signaling, codec = "vp8" }) {
@@ -87,7 +91,8 @@ export class Call extends Emitter {
   async join({ room, name }) {
     this.#room = room;
     this.#name = name;
-    const joined = await this.#signaling.request("join", { room, name });
+    // Held over a reconnection: the server answers somebody who has entered already with the room as it is.
+    const joined = await this.#signaling.request("join", { room, name }, { hold: true });
     this.#enter(joined);
     return joined;
   }
@@ -205,7 +210,8 @@ export class Call extends Emitter {
       }),
       server.on("participant_left", ({ participant_id, reason = "left" }) => this.#remove(participant_id, reason)),
       server.on("participant_updated", ({ participant }) => this.#update(participant)),
-      server.on("subscribe_offer", (offer) => void this.subscriber?.accept(offer).catch(() => this.subscriber?.restart())),
+      server.on("room_state", () => void (this.#stillSeated = true)),
+      server.on("subscribe_offer", (offer) => this.#offered(offer)),
       server.on("layer_changed", ({ track_id, rid = "" }) => void this.layers.set(track_id, rid)),
       server.on("speakers", ({ speakers = [] }) => this.emit("speakers", speakers)),
       server.on("quality", ({ reports = [] }) => {
@@ -214,10 +220,7 @@ export class Call extends Emitter {
       }),
       server.on("chat_line", ({ line, stream = "" }) => stream === "" && this.#line(line)),
       server.on("mute_requested", ({ track_id, by = "" }) => this.#muteRequested(track_id, by)),
-      server.on("removed", ({ reason }) => {
-        this.#end();
-        this.emit("removed", { reason });
-      }),
+      server.on("removed", ({ reason }) => this.#takenOut(reason)),
       server.on("welcome", (welcome) => void this.#welcomed(welcome)),
     ];
     const changed = () => this.#networkChanged();
@@ -267,10 +270,24 @@ export class Call extends Emitter {
     this.emit("mute_requested", { source, by });
   }
 
+  /** @param {SubscribeOffer} offer */
+  #offered(offer) {
+    if (!this.subscriber) return;
+    this.#offerWanted = false;
+    this.subscriber.accept(offer).catch(() => this.subscriber?.restart());
+  }
+
   /** @param {Welcome} welcome */
   async #welcomed(welcome) {
     if (this.#ended || !this.participantId) return;
+    this.#stillSeated = false;
     try {
+      if (welcome.resumed) {
+        // What follows the welcome has come when this is answered.
+        await this.#signaling.request("ping");
+        // Entering again would undo what a moderator did meanwhile.
+        if (!this.#stillSeated) return this.#takenOut("gone");
+      }
       /** @type {Joined} */
       const joined = await this.#signaling.request("join", { room: this.#room, name: this.#name });
       if (welcome.resumed && joined.participant_id === this.participantId) this.#takeUp(joined);
@@ -279,6 +296,13 @@ export class Call extends Emitter {
       if (error instanceof Error && "code" in error && error.code === "connection_lost") return;
       this.emit("failed", /** @type {Error} */ (error));
     }
+  }
+
+  /** @param {string} reason */
+  #takenOut(reason) {
+    if (this.#ended) return;
+    this.#end();
+    this.emit("removed", { reason });
   }
 
   /** Brings what is known of the room in line with what the server says. @param {Joined} joined */
@@ -296,7 +320,7 @@ export class Call extends Emitter {
   #takeUp(joined) {
     this.#adopt(joined);
     if (!isUp(this.publisher?.pc)) this.publisher?.restart();
-    if (!isUp(this.subscriber?.pc)) this.subscriber?.restart();
+    if (this.#offerWanted || !isUp(this.subscriber?.pc)) this.subscriber?.restart();
     this.#layerRequests.repeat();
     this.emit("joined", joined);
   }
@@ -306,6 +330,9 @@ export class Call extends Emitter {
     this.#adopt(joined);
     this.#connect();
     this.emit("joined", joined);
+    // The page before a reload may have been this participant; what was offered to it is of no use here.
+    this.#offerWanted = this.#signaling.welcome?.resumed ?? false;
+    if (this.#offerWanted) this.subscriber?.restart();
     if (this.handRaised) this.raiseHand(true).catch(() => {});
     void this.#publishAll();
   }

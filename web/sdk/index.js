@@ -3,6 +3,7 @@ export { Backoff } from "./backoff.js";
 export { Call } from "./call.js";
 export { LevelMeter, deviceProblem, listDevices, openDevice, openScreen } from "./devices.js";
 export { Emitter } from "./emitter.js";
+export { keepSession, takeKeptSession } from "./kept_session.js";
 export { SIMULCAST, shownHeight } from "./layers.js";
 export { Player } from "./player.js";
 export { SalamError, Signaling, socketUrl } from "./signaling.js";

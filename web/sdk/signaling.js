@@ -40,7 +40,7 @@ export class Signaling extends Emitter {
   /** @type {Map<number, {message: Record<string, unknown>, hold: boolean, sent: boolean, timer: ReturnType<typeof setTimeout> | undefined, resolve: (reply: any) => void, reject: (error: SalamError) => void}>} */
   #pending = new Map();
   #nextId = 1;
-  #resume = "";
+  #resume;
   #lastHeard = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retryTimer;
   /** @type {ReturnType<typeof setInterval> | undefined} */ #heartbeat;
@@ -50,9 +50,10 @@ export class Signaling extends Emitter {
   #client;
   #unlisten = () => {};
 
-  /** @param {{url: string, token?: string, client?: string, backoff?: Backoff}} options */
-  constructor({ url, token = "", client = "salam-web", backoff = new Backoff() }) {
+  /** @param {{url: string, token?: string, client?: string, resume?: string, backoff?: Backoff}} options  `resume`: an earlier session to take over */
+  constructor({ url, token = "", client = "salam-web", resume = "", backoff = new Backoff() }) {
     super();
+    this.#resume = resume;
     this.#url = url;
     this.#token = token;
     this.#client = client;
@@ -112,6 +113,11 @@ export class Signaling extends Emitter {
     } catch (error) {
       if (error instanceof SalamError && error.code === "timeout" && socket === this.#socket) this.#lost("lost");
     }
+  }
+
+  /** The secret with which another page of this tab may take the session over; empty before the first welcome. */
+  get resumeSecret() {
+    return this.#resume;
   }
 
   /** Tries again at once instead of at the end of the wait. */

@@ -329,6 +329,8 @@ export class CallView {
     }
     if (status.state !== "reconnecting") return;
     this.#wasLost = true;
+    // Who speaks is what the server says, and it says nothing now.
+    this.#tiles.showSpeakers([]);
     this.#banner.show({
       t: status.cause === "drain" ? "call.reconnecting.drain" : status.cause === "offline" ? "call.reconnecting.offline" : "call.reconnecting",
       more: ["call.reconnecting.try", { n: Math.max(1, status.attempt) }],

@@ -152,6 +152,8 @@ const ar = {
   "end.replaced.here": "استعمل هذه النافذة",
   "end.closed.title": "أُغلقت الغرفة",
   "end.closed.hint": "انتهت المكالمة للجميع.",
+  "end.gone_meanwhile.title": "لم تعد في الغرفة",
+  "end.gone_meanwhile.hint": "بينما كان اتصالك منقطعًا، أُخرجت منها أو انتهت المكالمة.",
   "end.full.title": "الغرفة ممتلئة",
   "end.full.hint": "انتظر حتى يغادر أحدهم، ثم حاول مجددًا.",
   "end.denied.title": "تحتاج إلى دعوة",

@@ -150,6 +150,8 @@ export default {
   "end.replaced.here": "Use this window",
   "end.closed.title": "The room was closed",
   "end.closed.hint": "The call is over for everybody.",
+  "end.gone_meanwhile.title": "You are no longer in the room",
+  "end.gone_meanwhile.hint": "While your connection was lost, you were taken out or the call ended.",
   "end.full.title": "This room is full",
   "end.full.hint": "Wait until somebody leaves, then try again.",
   "end.denied.title": "You need an invitation",

@@ -64,6 +64,17 @@ test("hello comes first and carries the token", async (t) => {
   assert.equal(signaling.status.state, "open");
 });
 
+test("the session of the page before is asked for", async (t) => {
+  const signaling = new Signaling({ url: "ws://x/ws", resume: "before" });
+  t.after(() => signaling.close());
+  const welcome = signaling.connect();
+  assert.equal(signaling.resumeSecret, "before");
+  Wire.all[0].welcome({ resumed: true });
+  await welcome;
+  assert.equal(Wire.all[0].sent[0].resume, "before");
+  assert.equal(signaling.resumeSecret, "secret");
+});
+
 test("a reply finds its request, an error rejects it with the server's code", async (t) => {
   const { signaling, wire } = await connected(t);
   const join = signaling.request("join", { room: "r", name: "n" });
