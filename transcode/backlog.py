@@ -22,7 +22,8 @@ class Mark(Enum):
 class Backlog:
     """A queue with one producer, which never waits, and one consumer, which does.
 
-    When it holds ``max_units`` units or ``max_bytes`` bytes, everything is dropped until it is half empty and a keyframe comes.
+    When it holds ``max_units`` items or ``max_bytes`` bytes, everything is dropped until it is half empty and a keyframe comes; of
+    the descriptions that come meanwhile, the last one counts.
     """
 
     def __init__(self, max_units: int, max_bytes: int) -> None:
@@ -33,6 +34,7 @@ class Backlog:
         self._newest = 0
         self._taken = 0
         self._has_video = False
+        self._latest_info: StreamInfo | None = None
         self._dropping = False
         self._changed = threading.Condition()
 
@@ -42,16 +44,20 @@ class Backlog:
         return max(self._newest - self._taken, 0) / TIMESCALE_HZ if self._items else 0.0
 
     def put(self, item: AccessUnit | StreamInfo | Mark) -> bool:
-        """Add ``item``; return False when it was dropped. Infos and the end are never dropped."""
+        """Add ``item``; return False when it was dropped. The end never is, and of infos the newest is kept."""
         with self._changed:
             if isinstance(item, AccessUnit):
                 if not self._admit(item):
                     return False
-                self._bytes += len(item.data)
                 self._newest = max(self._newest, item.dts)
             elif isinstance(item, StreamInfo):
                 self._has_video = item.video is not None
-            self._items.append(item)
+                # A flood of changes must not fill the memory either.
+                self._dropping = self._dropping or self._is_full(item)
+                if self._dropping:
+                    self._latest_info = item
+                    return True
+            self._append(item)
             self._changed.notify()
             return True
 
@@ -69,8 +75,8 @@ class Backlog:
             while not self._items:
                 self._changed.wait()
             item = self._items.popleft()
+            self._bytes -= _size(item)
             if isinstance(item, AccessUnit):
-                self._bytes -= len(item.data)
                 self._taken = max(self._taken, item.dts)
             return item
 
@@ -81,8 +87,26 @@ class Backlog:
             if not (half_empty and joinable):
                 return False
             self._dropping = False
-            self._items.append(Mark.GAP)
-        if len(self._items) >= self._max_units or self._bytes + len(unit.data) > self._max_bytes:
+            self._append(Mark.GAP)
+            if self._latest_info is not None:
+                self._append(self._latest_info)
+                self._latest_info = None
+        if self._is_full(unit):
             self._dropping = True
             return False
         return True
+
+    def _is_full(self, item: AccessUnit | StreamInfo) -> bool:
+        return len(self._items) >= self._max_units or self._bytes + _size(item) > self._max_bytes
+
+    def _append(self, item: AccessUnit | StreamInfo | Mark) -> None:
+        self._items.append(item)
+        self._bytes += _size(item)
+
+
+def _size(item: AccessUnit | StreamInfo | Mark) -> int:
+    if isinstance(item, AccessUnit):
+        return len(item.data)
+    if isinstance(item, StreamInfo):
+        return sum(len(track.config) for track in (item.video, item.audio) if track is not None)
+    return 0

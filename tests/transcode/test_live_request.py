@@ -64,6 +64,23 @@ def test_backlog_is_bounded_in_bytes_and_ends_at_once() -> None:
     assert backlog.lag_s == 0
 
 
+def test_a_flood_of_changes_is_bounded_and_the_last_one_counts() -> None:
+    backlog = Backlog(max_units=8, max_bytes=1000)
+    infos = [StreamInfo("x", VideoFormat("h264", index.to_bytes(2, "big") * 50), None) for index in range(500)]
+    for index, info in enumerate(infos):
+        assert backlog.put(info)
+        backlog.put(unit(index, keyframe=True))
+    taken: list[object] = []
+    while not isinstance(item := backlog.take(), AccessUnit) or item.dts < 900:
+        taken.append(item)
+        if len(taken) == 8:
+            # Room again: it goes on with what the publisher sends now.
+            assert backlog.put(unit(999, keyframe=True))
+    assert taken[0] == infos[0]
+    assert taken[-2:] == [Mark.GAP, infos[-1]]
+    assert len(taken) == 10
+
+
 def playlist(target: int = 2, **changes: float | bool) -> str:
     segments = [MediaSegment(f"e/{index}.m4s", 2.0, "e/i.mp4", 1e9 + index * 2) for index in range(3)]
     if "duration_s" in changes:
