@@ -58,6 +58,9 @@ _SNAP = 0.03
 _MAX_PIXELS = 36_864 * 256
 # Units to gather at most, whatever their timestamps say; ten times what the longest wait collects.
 _MAX_GATHERED = 8192
+# An epoch costs as much as a second of pictures. A source whose clock or format changes this often in a row, with less than a
+# second between, cannot be watched and would only take the machine from the others.
+_MAX_SHORT_EPOCHS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class Pipeline:
         self._decoder: VideoDecoder | None = None
         self._undecoded: list[AccessUnit] = []
         self._last_dts = 0
+        self._short_epochs = 0
         self._passthrough_allowed = True
         # Everything since the beginning of an epoch whose first segment is still open, while it may have to begin anew.
         self._opening: list[AccessUnit] | None = None
@@ -134,6 +138,10 @@ class Pipeline:
         if self._epoch is not None and self._breaks(unit):
             self._end_epoch()
         if self._epoch is None:
+            before = next((one for one in reversed(self._gathered) if one.kind == unit.kind), unit)
+            if abs(unit.dts - before.dts) > _JUMP:
+                # What was gathered belongs to another clock, and is no loss yet.
+                self._gathered.clear()
             self._gathered.append(unit)
             if not self._gathered_enough():
                 return
@@ -435,6 +443,10 @@ class Pipeline:
         self.next_pts = epoch.finish(discard=discard)
         self._target_s = self._target_s or epoch.target_s
         self.shed_frames += epoch.shed_frames
+        short = self.next_pts - epoch.plan.mapping.output_pts < TIMESCALE_HZ
+        self._short_epochs = self._short_epochs + 1 if short else 0
+        if self._short_epochs > _MAX_SHORT_EPOCHS:
+            raise ProtocolError("the source's clock or format changes all the time", code="unstable_source")
 
 
 def _measured_rate(units: list[AccessUnit]) -> float | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +219,36 @@ async def test_close_in_the_middle_joins_everything(make_site: MakeSite, eventua
     assert not (tmp_path / "live").exists()
     assert site.states[-1] == ("cut", "ended")
     assert source.units[-1].pts < 5 * TIMESCALE_HZ
+
+
+async def test_source_that_jumps_all_the_time_is_cut_and_others_go_on(make_site: MakeSite, eventually: Callable[..., Any]) -> None:
+    site = await make_site()
+    good, bad = site.origin.open_sink("good"), site.origin.open_sink("bad")
+    hour = 3600 * TIMESCALE_HZ
+    jumping = interleave("bad", video_units(frame_times(1)), audio_units(0, 1))
+    # With a stated rate and both tracks announced, every keyframe begins an epoch at once.
+    assert jumping.info.video is not None
+    jumping.info = replace(jumping.info, video=replace(jumping.info.video, frame_rate=Fraction(30)))
+    key = next(unit for unit in jumping.units if unit.kind == "video")
+    jumping.units = [AccessUnit("video", key.data, index * hour, index * hour, True, 0.0) for index in range(100)]
+    await feed(site.origin, bad, jumping)
+    await eventually(lambda: site.metrics.dropped("live", "publication_failed") == 1)
+    await eventually(lambda: site.state("bad") in ("ended", "offline"))
+    await feed(site.origin, good, short("good"))
+    good.on_end("finished")
+    await eventually(lambda: site.state("good") == "ended")
+    assert len(parse_media(await site.text("good/180p.m3u8")).segments) == 2
+
+
+async def test_jump_while_tracks_are_gathered(make_site: MakeSite, eventually: Callable[..., Any]) -> None:
+    """Pictures from before the jump must not make one segment that is an hour long."""
+    site = await make_site()
+    sink = site.origin.open_sink("jump")
+    await feed(site.origin, sink, interleave("jump", video_units(frame_times(1)), None))
+    later = interleave("jump", video_units(frame_times(4, start=3600 * TIMESCALE_HZ)), None)
+    await feed(site.origin, sink, later, info=False)
+    sink.on_end("finished")
+    await eventually(lambda: site.state("jump") == "ended")
+    text = await site.text("jump/180p.m3u8")
+    assert lint_media(text) == []
+    assert [round(segment.duration_s) for segment in parse_media(text).segments] == [2, 2]
