@@ -33,9 +33,7 @@ export async function api(path) {
 }
 
 /**
- * Calls `reload` when this tab may load the page again, `leave` when it certainly goes elsewhere; at the very end of the page either way.
- *
- * Only the Navigation API tells them apart. Without it, and when the tab is closed, the page may come back for all that is known.
+ * At the end of the page: calls `leave` when the Navigation API says that it goes elsewhere, else `reload`, since it may come back.
  *
  * @param {{reload: () => void, leave: () => void}} handlers
  */

@@ -16,8 +16,7 @@ const STORED = "salam.session";
 /**
  * Leaves the session to the page that this tab loads next.
  *
- * To be called at `pagehide` only: a secret that lay in the storage while the page lives would be copied by a duplicated tab, and
- * the copy would take the session away from the original.
+ * To be called at `pagehide` only: a duplicated tab copies what is stored, and would take the session away from the original.
  *
  * @param {KeptSession} session
  * @param {Storage} [storage]
@@ -27,17 +26,17 @@ export function keepSession(session, storage = globalThis.sessionStorage, nowMs 
   try {
     storage.setItem(STORED, JSON.stringify({ ...session, savedAtMs: nowMs }));
   } catch {
-    // Storage can be forbidden or full; the reload is a new participant then.
+    // Without storage the reload is a new participant.
   }
 }
 
 /**
- * Takes what the page before left; gone from the storage afterwards, used or not.
+ * Takes what the page before left; it is gone from the storage then.
  *
- * @param {{room?: string, stream?: string}} wanted  where this page is; a session of another place is not returned
+ * @param {{room?: string, stream?: string}} wanted  where this page is
  * @param {Storage} [storage]
  * @param {number} [nowMs]
- * @returns {KeptSession | null} null also when the server has given the session up by now
+ * @returns {KeptSession | null} null for another place, or when the server has given it up by now
  */
 export function takeKeptSession({ room = "", stream = "" }, storage = globalThis.sessionStorage, nowMs = Date.now()) {
   try {

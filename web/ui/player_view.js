@@ -3,7 +3,6 @@ import { h, isTyping } from "./dom.js";
 import { number, setLabel, setText } from "./i18n.js";
 import { icon } from "./icons.js";
 import { IdleChrome } from "./idle.js";
-import { closeMenu, toggleMenu } from "./menu.js";
 import "./state_screen.js";
 
 /** @import { Key } from "./strings.js" */
@@ -26,7 +25,7 @@ export class PlayerView extends HTMLElement {
   #volume = h("input", { type: "range", class: "volume", min: 0, max: 1, step: 0.05, value: 1, label: "watch.volume", on: { input: () => this.#setVolume() } });
   #edge = h("button", { class: "edge", type: "button", label: "watch.edge", on: { click: () => this.player?.goToEdge() } }, h("i"), h("span", { t: "watch.live" }));
   #latency = h("span", { class: "latency" });
-  #quality = this.#button("quality", "watch.quality", () => this.#qualityMenu());
+  #quality = this.#button("quality", "watch.quality", () => void this.#qualityMenu());
   #full = this.#button("fullscreen", "watch.fullscreen", () => void this.#toggleFullscreen());
   /** @type {Player | null} */ player = null;
   /** @type {StreamState} */ #stream = "offline";
@@ -165,7 +164,8 @@ export class PlayerView extends HTMLElement {
     setText(this.#latency, "watch.latency", { seconds: number(seconds, { maximumFractionDigits: seconds < 10 ? 1 : 0, minimumFractionDigits: seconds < 10 ? 1 : 0 }) });
   }
 
-  #qualityMenu() {
+  async #qualityMenu() {
+    const { toggleMenu } = await import("./menu.js");
     const player = this.player;
     if (!player) return;
     const height = player.levels[player.currentLevel]?.height;
@@ -193,7 +193,7 @@ export class PlayerView extends HTMLElement {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    if (event.key === "Escape") return void closeMenu();
+    if (event.key === "Escape") return void import("./menu.js").then(({ closeMenu }) => closeMenu());
     if (isTyping(event) || event.repeat || document.querySelector("dialog[open]")) return;
     if (event.key === "?") {
       void this.#shortcuts([["K", "keys.k"], ["M", "watch.mute"], ["F", "keys.f"], ["L", "keys.l"], ["C", "chat.title"], ["?", "keys.help"]]);
