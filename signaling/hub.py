@@ -139,15 +139,19 @@ class Hub:
         except SalamError as error:
             self._fail(reply_to, error)
 
-    def disconnected(self, connection_id: int, *, now: float, on_purpose: bool) -> None:
-        """The connection is gone. ``on_purpose``: the peer closed it with code 1000, so that there is nothing to resume."""
+    def disconnected(self, connection_id: int, *, now: float, on_purpose: bool, going_away: bool = False) -> None:
+        """The connection is gone.
+
+        ``on_purpose``: the peer closed it with code 1000, so that there is nothing to resume. ``going_away``: with code 1001, as a
+        page does that is reloaded or closed.
+        """
         connection = self._sessions.forget(connection_id)
         if connection is None or connection.session is None:
             return
         if on_purpose:
             self._end(connection.session, "left", now)
         else:
-            self._detach(connection.session, now)
+            self._detach(connection.session, now, going_away=going_away)
 
     def too_slow(self, connection_id: int, now: float) -> None:
         """The peer does not take what is sent: close its connection and let the session wait to be resumed."""
@@ -273,8 +277,8 @@ class Hub:
         if connection.session is not None:
             self._detach(connection.session, now)
 
-    def _detach(self, session: Session, now: float) -> None:
-        self._sessions.detach(session, now)
+    def _detach(self, session: Session, now: float, *, going_away: bool = False) -> None:
+        self._sessions.detach(session, now, going_away=going_away)
         self._seats.session_detached(session)
         self._streams.session_detached(session, now)
 

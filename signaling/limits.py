@@ -67,6 +67,9 @@ class Limits:
     """Two heartbeats: with the resume grace a silent peer is gone after 90 s."""
     resume_grace_s: float = 30.0
     """How long a lost session waits to be taken over: a change of network takes some seconds, a reload less."""
+    reload_grace_s: float = 12.0
+    """The same for a page that said it goes away (close code 1001), which a reload and a closed tab both do: others see a closed
+    tab as reconnecting for this long, and a slow phone has loaded the page again by then."""
     viewers_interval_s: float = 1.0
     """Viewer counts are told at most this often: with 10,000 viewers coming, each one's coming would be told to all."""
     media_timeout_s: float = 15.0

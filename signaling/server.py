@@ -321,13 +321,18 @@ class SignalingServer:
             self._metrics.drop("ws", "full")
             retry_after = str(math.ceil(max(self._retry_after_s, _DEFAULT_RETRY_AFTER_S)))
             return web.Response(status=503, text=f"{error}\n", headers={"Retry-After": retry_after})
-        on_purpose = False
+        close_code: int | None = None
         try:
             await socket.prepare(request)
-            on_purpose = await self._serve(connection_id, socket, request, self._codecs[encoding])
+            close_code = await self._serve(connection_id, socket, request, self._codecs[encoding])
         finally:
             self._peers.pop(connection_id, None)
-            self._hub.disconnected(connection_id, now=self._clock.monotonic(), on_purpose=on_purpose)
+            self._hub.disconnected(
+                connection_id,
+                now=self._clock.monotonic(),
+                on_purpose=close_code == WSCloseCode.OK,
+                going_away=close_code == WSCloseCode.GOING_AWAY,
+            )
             self._carry_out()
         return socket
 
@@ -342,7 +347,7 @@ class SignalingServer:
             raise LimitError("the server stops; come back later")
         return self._hub.connect(self._clock.monotonic())
 
-    async def _serve(self, connection_id: int, socket: web.WebSocketResponse, request: web.Request, codec: Codec) -> bool:
+    async def _serve(self, connection_id: int, socket: web.WebSocketResponse, request: web.Request, codec: Codec) -> int | None:
         peer = _Peer(socket, request, codec, self._limits)
         self._peers[connection_id] = peer
         writer = self._tasks.spawn(peer.write(), name=f"write/{connection_id}")
@@ -354,8 +359,8 @@ class SignalingServer:
             # Waiting, instead of awaiting, leaves its failure to the owner, which reports it.
             await asyncio.wait({writer})
 
-    async def _read(self, connection_id: int, socket: web.WebSocketResponse, codec: Codec) -> bool:
-        """Read until the connection closes; return whether the peer closed it on purpose."""
+    async def _read(self, connection_id: int, socket: web.WebSocketResponse, codec: Codec) -> int | None:
+        """Read until the connection closes; return the code with which the peer closed it, None when it did not say goodbye."""
         while True:
             frame = await socket.receive()
             now = self._clock.monotonic()
@@ -377,11 +382,11 @@ class SignalingServer:
                 case WSMsgType.PONG:
                     self._hub.heard(connection_id, now)
                 case WSMsgType.CLOSE:
-                    return bool(frame.data == WSCloseCode.OK)
+                    return int(frame.data) if frame.data is not None else None
                 case _:
                     if frame.type is WSMsgType.ERROR:
                         self._metrics.drop("ws", "bad_frame")
-                    return False
+                    return None
 
     # ------------------------------------------------------------------------------------------- what the core wants
 

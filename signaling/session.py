@@ -202,10 +202,11 @@ class Sessions:
         self._timers.cancel(TimerReason.HELLO, connection.connection_id)
         self._timers.cancel(TimerReason.GRACE, session.session_id)
 
-    def detach(self, session: Session, now: float) -> None:
-        """Let ``session`` wait for a new connection."""
+    def detach(self, session: Session, now: float, *, going_away: bool = False) -> None:
+        """Let ``session`` wait for a new connection; not so long when its page was ``going_away``."""
         session.connection_id = None
-        self._timers.set(TimerReason.GRACE, session.session_id, now + self._limits.resume_grace_s)
+        grace_s = self._limits.reload_grace_s if going_away else self._limits.resume_grace_s
+        self._timers.set(TimerReason.GRACE, session.session_id, now + grace_s)
 
     def end(self, session: Session) -> None:
         """Drop ``session`` from the table."""

@@ -177,8 +177,9 @@ class Client:
         self.inbox.clear()
         return messages
 
-    def vanish(self, *, on_purpose: bool = False) -> None:
-        self.world.hub.disconnected(self.connection_id, now=self.world.now, on_purpose=on_purpose)
+    def vanish(self, *, on_purpose: bool = False, going_away: bool = False) -> None:
+        hub, now = self.world.hub, self.world.now
+        hub.disconnected(self.connection_id, now=now, on_purpose=on_purpose, going_away=going_away)
         self.world.settle()
 
     @property
