@@ -9,6 +9,8 @@ import { icon } from "./icons.js";
 /** @typedef {{name: string, camera: MediaStreamTrack | null, microphone: MediaStreamTrack | null, cameraOn: boolean, microphoneOn: boolean}} LobbyResult */
 
 const NAME_STORED = "salam.name";
+// Who joins at once still brings the devices that are being opened; who leaves the browser's question open comes without them.
+const DEVICES_WAIT_MS = 3_000;
 
 /** `<salam-lobby>`: see oneself, choose devices, say one's name. Fires `join` with a LobbyResult; the tracks are the receiver's then. */
 export class Lobby extends HTMLElement {
@@ -26,11 +28,14 @@ export class Lobby extends HTMLElement {
   #micButton = h("button", { class: "control", type: "button", tip: true, label: "call.mic.on", on: { click: () => void this.#toggleMicrophone() } });
   #name = h("input", { type: "text", name: "name", maxlength: 64, autocomplete: "nickname", required: true, placeholder: "lobby.name", label: "lobby.name", dir: "auto" });
   #problem = h("p", { class: "field-problem", role: "alert", hidden: true });
+  #closed = false;
+  /** @type {Promise<unknown>} */ #opening = Promise.resolve();
   #join = h("button", { class: "button primary large", type: "submit", t: "lobby.join" });
   #pickers = /** @type {DevicePickers} */ (document.createElement("salam-devices"));
 
   /** @param {string} room @param {string} [name]  empty: the one used last */
   start(room, name = "") {
+    this.#closed = false;
     this.#video.muted = true;
     this.#name.value = name || (localStorage.getItem(NAME_STORED) ?? "");
     const form = h(
@@ -44,14 +49,14 @@ export class Lobby extends HTMLElement {
     );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#submit();
+      void this.#submit();
     });
     this.#name.addEventListener("input", () => (this.#problem.hidden = true));
     this.#pickers.addEventListener("choose", (event) => this.#chosen(/** @type {CustomEvent} */ (event).detail.role));
     const preview = h("div", { class: "preview" }, this.#video, this.#note, h("div", { class: "preview-bar" }, this.#micButton, this.#level, this.#cameraButton));
     this.replaceChildren(h("div", { class: "preview-column" }, preview, this.#micNote), form);
     this.#showButtons();
-    void Promise.all([this.#openCamera(), this.#openMicrophone()]).then(() => this.#pickers.refresh());
+    this.#opening = Promise.all([this.#openCamera(), this.#openMicrophone()]).then(() => this.#pickers.refresh());
     if (matchMedia("(hover: hover)").matches) this.#name.focus();
   }
 
@@ -63,6 +68,7 @@ export class Lobby extends HTMLElement {
 
   /** Lets go of everything that was not handed over. */
   close() {
+    this.#closed = true;
     cancelAnimationFrame(this.#frame);
     this.#meter?.close();
     this.#meter = null;
@@ -71,7 +77,7 @@ export class Lobby extends HTMLElement {
     this.replaceChildren();
   }
 
-  #submit() {
+  async #submit() {
     const name = this.#name.value.trim();
     if (!name) {
       setText(this.#problem, "lobby.name.missing").hidden = false;
@@ -79,6 +85,8 @@ export class Lobby extends HTMLElement {
       return;
     }
     localStorage.setItem(NAME_STORED, name);
+    this.busy = true;
+    await Promise.race([this.#opening, new Promise((done) => setTimeout(done, DEVICES_WAIT_MS))]);
     /** @type {LobbyResult} */
     const detail = { name, camera: this.#camera, microphone: this.#microphone, cameraOn: this.#cameraOn, microphoneOn: this.#microphoneOn };
     this.dispatchEvent(new CustomEvent("join", { detail }));
@@ -94,7 +102,10 @@ export class Lobby extends HTMLElement {
     this.#say("camera", "lobby.starting");
     this.#camera?.stop();
     try {
-      this.#camera = await openDevice("video", rememberedDevice("camera"));
+      const camera = await openDevice("video", rememberedDevice("camera"));
+      // Nobody waits for it any more, and nobody else would turn it off.
+      if (this.#closed) return camera.stop();
+      this.#camera = camera;
       this.#cameraOn = true;
       this.#video.srcObject = new MediaStream([this.#camera]);
       this.#video.hidden = false;
@@ -114,7 +125,9 @@ export class Lobby extends HTMLElement {
     this.#meter = null;
     this.#micNote.hidden = true;
     try {
-      this.#microphone = await openDevice("audio", rememberedDevice("microphone"));
+      const microphone = await openDevice("audio", rememberedDevice("microphone"));
+      if (this.#closed) return microphone.stop();
+      this.#microphone = microphone;
       this.#microphoneOn = true;
       this.#meter = new LevelMeter(this.#microphone);
       this.#drawLevel();
