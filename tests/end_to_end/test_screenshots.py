@@ -64,6 +64,10 @@ async def call_shows_everybody(page: Page) -> bool:
     return len(videos) >= 3 and all(track["frames_decoded"] > 2 for track in videos)
 
 
+async def _is_alone(site: Site) -> bool:
+    return [room["participants"] for room in site.engine.rooms()] == [3]
+
+
 async def player_plays(page: Page) -> bool:
     return bool((await debug(page)).get("frames_decoded", 0) > 5)
 
@@ -101,7 +105,14 @@ async def take(browser: Browser, site: Site, folder: Path, name: str, size: str,
         assert width <= SIZES[size]["width"], f"{label} is {width} pixels wide"
         assert await page.evaluate("() => document.documentElement.dir || 'ltr'") == ("rtl" if language == "ar" else "ltr")
         assert await page.evaluate("() => document.documentElement.lang") == language
+        # The controls hide while nobody moves.
+        await page.mouse.move(4, 4)
+        await page.mouse.move(6, 6)
         await page.screenshot(path=folder / f"{label}.png")
+        if name == "call":
+            # Otherwise the next picture shows somebody whose connection is lost.
+            await page.locator(".control-leave").dispatch_event("click")
+            await until(lambda: _is_alone(site), f"{label} has left")
     finally:
         await context.close()
     assert not problems, problems
