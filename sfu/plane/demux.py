@@ -10,6 +10,9 @@ from sfu.plane.rtp import RtpPacket
 
 __all__ = ["Demultiplexer", "Stream"]
 
+# SSRCs of removed tracks that are remembered: two for each of the three layers of some ten tracks that come and go.
+_MAX_REMEMBERED = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -30,6 +33,8 @@ class Demultiplexer:
     def __init__(self) -> None:
         self._streams: dict[int, Stream] = {}
         self._producers: list[Producer] = []
+        self._remembered: dict[int, tuple[str, int, bool]] = {}
+        """SSRC to (mid, layer, is RTX) of removed tracks: a sender that starts again keeps its SSRC and sends no MID with it."""
 
     @property
     def producers(self) -> tuple[Producer, ...]:
@@ -60,7 +65,10 @@ class Demultiplexer:
         """Expect it no more."""
         self._producers.remove(producer)
         for ssrc in [ssrc for ssrc, stream in self._streams.items() if stream.producer is producer]:
-            del self._streams[ssrc]
+            stream = self._streams.pop(ssrc)
+            self._remembered[ssrc] = (producer.config.mid, producer.layers.index(stream.layer), stream.is_rtx)
+            if len(self._remembered) > _MAX_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
 
     def forget(self, ssrc: int) -> None:
         """The source has said goodbye: another one may take its place at once."""
@@ -93,6 +101,7 @@ class Demultiplexer:
 
     def _bind(self, ssrc: int, stream: Stream) -> None:
         self._streams[ssrc] = stream
+        self._remembered.pop(ssrc, None)
         if stream.is_rtx:
             stream.layer.rtx_ssrc = ssrc
         else:
@@ -101,6 +110,9 @@ class Demultiplexer:
     def _identify(self, packet: RtpPacket) -> Stream | str:
         extensions = packet.extensions
         reason = "unknown_ssrc"
+        known = self._recall(packet)
+        if known is not None:
+            return known
         for producer in self._producers:
             ids = producer.config.extensions
             mid = extensions.get(ids.mid) if ids.mid else None
@@ -122,6 +134,17 @@ class Demultiplexer:
                 return Stream(producer, producer.layers[producer.config.rids.index(rid)], is_rtx)
             reason = "unknown_rid"
         return reason
+
+    def _recall(self, packet: RtpPacket) -> Stream | None:
+        mid, spatial, is_rtx = self._remembered.get(packet.ssrc, ("", 0, False))
+        for producer in self._producers:
+            if not mid or producer.config.mid != mid or spatial >= len(producer.layers):
+                continue
+            said = packet.extensions.get(producer.config.extensions.mid)
+            takes = producer.repaired_codec_of if is_rtx else producer.codec_of
+            if said in (None, mid.encode()) and takes(packet.payload_type) is not None:
+                return Stream(producer, producer.layers[spatial], is_rtx)
+        return None
 
     @staticmethod
     def _rid(packet: RtpPacket, producer: Producer, *, is_rtx: bool) -> str | None:
