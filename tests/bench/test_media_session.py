@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.media import GeneratedMedia, LoopLibrary, ReceivedFrame
+from bench.media import FrameDecoder, GeneratedMedia, LoopLibrary, ReceivedFrame
 from bench.netem import PERFECT, PRESETS, BurstLoss, Link, LinkConfig
 from bench.peer import PayloadType, ReceivePlan
 from bench.peer.plan import SendPlan
@@ -81,6 +82,12 @@ class Call:
             # A deadline that does not move would stop time.
             self.now = max(deadline, math.nextafter(self.now, math.inf))
 
+    def lose_all(self, duration_s: float) -> None:
+        """Let that much time pass while nothing arrives at the subscriber."""
+        self.to_subscriber.configure(LinkConfig(loss=1.0), self.now)
+        self.run(duration_s)
+        self.to_subscriber.configure(self.up, self.now)
+
     def _flush(self) -> None:
         for datagram in self.publisher.take_datagrams():
             self.to_subscriber.push(datagram, self.now)
@@ -137,16 +144,65 @@ def test_any_moderate_loss_is_repaired(seed: int, loss: float, latency_s: float)
 
 
 def test_without_rtx_a_keyframe_heals(library: LoopLibrary) -> None:
-    call = Call(library, up=LinkConfig(burst_loss=BurstLoss(0.01, 0.3)), rtx=False)
+    """Each hole in the path costs one request, which is answered by one keyframe, from which on everything decodes again."""
+    call = Call(library, rtx=False)
+    decoder = FrameDecoder("VP8")
+    call.run(2.0)
+    for holes in range(1, 6):
+        shown = len(call.frames)
+        call.lose_all(0.4)
+        assert len(call.frames) == shown
+        # Each answer begins the loop anew: the keyframe that it has by itself, each sixteen seconds, is never due here.
+        call.run(3.0)
+        (received,) = call.subscriber.stats().received
+        (sent,) = call.publisher.stats().sent
+        assert received.keyframe_requests_sent == sent.keyframe_requests == holes
+        assert sent.layers[0].keyframes == received.keyframes == 1 + holes
+        assert received.frames_given_up > 0
+        assert received.packets_repaired == 0
+        healed = call.frames[shown:]
+        assert [frame.keyframe for frame in healed] == [True] + [False] * (len(healed) - 1)
+        # The hole is waited for before it is given up, which leaves more than a second and a half of fifteen pictures a second.
+        assert len(healed) > 24
+        steps = {(after.timestamp - before.timestamp) & 0xFFFFFFFF for before, after in itertools.pairwise(healed)}
+        assert steps == {90_000 // 15}
+    pictures = [picture for frame in call.frames for picture in decoder.decode(frame.data)]
+    assert (len(pictures), decoder.failures) == (len(call.frames), 0)
+
+
+def test_without_rtx_nothing_heals_when_nobody_hears_the_request(library: LoopLibrary) -> None:
+    call = Call(library, down=LinkConfig(loss=1.0), rtx=False)
+    call.run(2.0)
+    shown = len(call.frames)
+    call.lose_all(0.4)
+    call.run(10.0)
+    (received,) = call.subscriber.stats().received
+    (sent,) = call.publisher.stats().sent
+    assert len(call.frames) == shown
+    # It asks until it is answered.
+    assert received.keyframe_requests_sent > 10
+    assert (sent.keyframe_requests, sent.layers[0].keyframes) == (0, 1)
+    # The loop begins again sixteen seconds after the start.
+    call.run(5.0)
+    assert call.frames[shown].keyframe
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_without_rtx_many_losses_are_healed_by_as_many_keyframes(library: LoopLibrary, seed: int) -> None:
+    calm = Call(library, rtx=False, seed=seed)
+    calm.run(20.0)
+    own = calm.publisher.stats().sent[0].layers[0].keyframes
+    # The picture is quiet, a packet or two a frame: this is a burst of three packets every second or two.
+    call = Call(library, up=LinkConfig(burst_loss=BurstLoss(0.05, 0.3)), rtx=False, seed=seed)
     call.run(20.0)
     (received,) = call.subscriber.stats().received
     (sent,) = call.publisher.stats().sent
     assert received.frames_given_up > 0
-    assert received.keyframe_requests_sent > 0
-    assert sent.keyframe_requests > 0
     assert received.packets_repaired == 0
-    # More keyframes than the loop has by itself, which is one each sixteen seconds.
-    assert sent.layers[0].keyframes > 2
+    assert received.keyframe_requests_sent == sent.keyframe_requests > 3
+    assert sent.layers[0].keyframes > own + 3
+    # The one at the start, and one for each request: as each begins the loop anew, it never comes to its end by itself.
+    assert sent.layers[0].keyframes == 1 + sent.keyframe_requests
     frames = len(call.frames)
     call.to_subscriber.configure(PERFECT, call.now)
     call.run(4.0)
