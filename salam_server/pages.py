@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp import web as http
 
 import web
+from salam_server.page_files import PageFiles
 
 __all__ = ["page_routes", "security_headers"]
 
@@ -63,26 +64,30 @@ def security_headers() -> dict[str, str]:
 
 def page_routes() -> list[http.RouteDef]:
     """Return the routes of the pages and of everything they load."""
-    routes = [http.get(path, _page(web.FILES / "pages" / name)) for path, name in _PAGES.items()]
-    routes.append(http.get("/web/{folder}/{path:.+}", _module))
-    routes.append(http.get("/favicon.ico", _favicon))
+    files = PageFiles()
+
+    def page(path: Path) -> Handler:
+        async def serve(request: http.Request) -> http.StreamResponse:
+            return await files.respond(request, path, _headers(path))
+
+        return serve
+
+    async def module(request: http.Request) -> http.StreamResponse:
+        folder, name = request.match_info["folder"], request.match_info["path"]
+        # The disk may be slow, and the event loop carries everybody's media.
+        path = await asyncio.to_thread(_find, folder, name)
+        if path is None:
+            raise http.HTTPNotFound(text="no such file")
+        return await files.respond(request, path, _headers(path))
+
+    async def favicon(request: http.Request) -> http.StreamResponse:
+        path = await asyncio.to_thread(_find, "assets", "icon.svg")
+        return http.Response(status=204) if path is None else await files.respond(request, path, _headers(path))
+
+    routes = [http.get(path, page(web.FILES / "pages" / name)) for path, name in _PAGES.items()]
+    routes.append(http.get("/web/{folder}/{path:.+}", module))
+    routes.append(http.get("/favicon.ico", favicon))
     return routes
-
-
-def _page(path: Path) -> Handler:
-    async def serve(request: http.Request) -> http.StreamResponse:
-        return _file(path)
-
-    return serve
-
-
-async def _module(request: http.Request) -> http.StreamResponse:
-    folder, name = request.match_info["folder"], request.match_info["path"]
-    # The disk may be slow, and the event loop carries everybody's media.
-    path = await asyncio.to_thread(_find, folder, name)
-    if path is None:
-        raise http.HTTPNotFound(text="no such file")
-    return _file(path)
 
 
 def _find(folder: str, name: str) -> Path | None:
@@ -98,13 +103,8 @@ def _find(folder: str, name: str) -> Path | None:
     return path if inside and path.suffix in _CONTENT_TYPES else None
 
 
-async def _favicon(request: http.Request) -> http.StreamResponse:
-    path = await asyncio.to_thread(_find, "assets", "icon.svg")
-    return http.Response(status=204) if path is None else _file(path)
-
-
-def _file(path: Path) -> http.FileResponse:
+def _headers(path: Path) -> dict[str, str]:
     content_type = _CONTENT_TYPES[path.suffix]
     if content_type.startswith("text/"):
         content_type += "; charset=utf-8"
-    return http.FileResponse(path, headers={**_HEADERS, "Content-Type": content_type})
+    return {**_HEADERS, "Content-Type": content_type}
