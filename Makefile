@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := salam turn_client sfu ingest transcode signaling bench salam_server web/__init__.py tests examples fuzz scripts setup.py
+CODE := salam e2ee turn_client sfu ingest transcode signaling bench salam_server web/__init__.py tests examples fuzz scripts setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup docs run demo test lint format fuzz bench vendor lock screenshots clean

@@ -369,6 +369,9 @@ export class CallView {
 
   #mayHide() {
     const busy = this.#open !== "" || this.#call.participants.size === 0 || !this.#banner.hidden;
-    return !busy && !document.querySelector("dialog[open], .menu, .control:focus-visible, salam-controls:hover");
+    if (busy || document.querySelector("dialog[open], .menu, .control:focus-visible, salam-controls:hover")) return false;
+    // Hiding makes room for the tiles, which moves their buttons: not while one is about to be pressed, as those of a person who
+    // was lost are likely to be.
+    return !document.querySelector(".tile-button:is(:hover, :focus-visible), salam-tile[data-away]:hover");
   }
 }

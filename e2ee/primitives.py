@@ -1,0 +1,196 @@
+"""The primitives of the profile, each from the library that is strict about it.
+
+- Ed25519 by libsodium: OpenSSL accepts a forged signature under a public key of small order, libsodium refuses it, and is faster.
+- X25519 by libsodium on raw bytes; an all-zero result is refused there.
+- AES-256-GCM and ML-KEM-768 (FIPS 203) by OpenSSL through `cryptography`; HMAC, and HKDF over it, through the standard library.
+
+Private keys are raw seeds (32 bytes; 64 for ML-KEM), for that is what is stored. Nothing here keeps, logs or prints a secret. What
+Python cannot promise, constant time of its own operations and wiping of memory, is said in docs/topics/e2ee.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from nacl import bindings as sodium
+from nacl.exceptions import BadSignatureError, CryptoError
+
+from e2ee.errors import BadSignature, DecryptionFailed, InvalidKey
+
+__all__ = [
+    "AESGCM",
+    "EMPTY_SALT",
+    "KEM_CIPHERTEXT_BYTES",
+    "KEM_PUBLIC_BYTES",
+    "KEM_SEED_BYTES",
+    "KEY_BYTES",
+    "NONCE_BYTES",
+    "PREFIX",
+    "SIGNATURE_BYTES",
+    "TAG_BYTES",
+    "KeyPair",
+    "Random",
+    "agree",
+    "agreement_pair",
+    "check_agreement_key",
+    "check_signing_key",
+    "decapsulate",
+    "encapsulate",
+    "hkdf",
+    "hmac_sha256",
+    "kem_pair",
+    "open_sealed",
+    "sha256",
+    "sign",
+    "signing_pair",
+    "system_random",
+    "verify",
+]
+
+PREFIX = b"salam/e2ee/1/"
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+NONCE_BYTES = 12
+TAG_BYTES = 16
+KEM_PUBLIC_BYTES = 1184
+KEM_CIPHERTEXT_BYTES = 1088
+KEM_SEED_BYTES = 64
+EMPTY_SALT = bytes(32)
+
+# Fills the number of bytes asked for. Only tests pass another one than the system's.
+Random = Callable[[int], bytes]
+system_random: Random = os.urandom
+
+# The points of order 1, 2, 4 and 8 of Curve25519 and their forms that are not canonical (RFC 7748 section 6.1), with the high bit, which
+# X25519 ignores, cleared. libsodium refuses the agreements they would give; naming them refuses the key already where it enters.
+_SMALL_ORDER_X25519 = frozenset(
+    bytes.fromhex(point)
+    for point in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A private seed and its public key, whose kind the owner knows. The secret is never shown."""
+
+    secret: bytes = field(repr=False)
+    public: bytes
+
+
+def sha256(*parts: bytes) -> bytes:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
+
+
+def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha256")
+
+
+def hkdf(salt: bytes, ikm: bytes, info: bytes, length: int) -> bytes:
+    """HKDF-SHA256 (RFC 5869); ``length`` up to 8,160 bytes. An empty salt is that of the RFC, 32 zero bytes."""
+    prk = hmac.digest(salt or EMPTY_SALT, ikm, "sha256")
+    block = hmac.digest(prk, info + b"\x01", "sha256")
+    if length <= len(block):
+        return block[:length]
+    blocks = [block]
+    for counter in range(2, -(-length // 32) + 1):
+        block = hmac.digest(prk, block + info + counter.to_bytes(1, "big"), "sha256")
+        blocks.append(block)
+    return b"".join(blocks)[:length]
+
+
+def open_sealed(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
+    """AES-256-GCM decryption; `DecryptionFailed` on any failure."""
+    try:
+        return AESGCM(key).decrypt(nonce, sealed, aad)
+    except InvalidTag:
+        raise DecryptionFailed("the data does not open") from None
+
+
+def check_agreement_key(public: bytes) -> bytes:
+    """The X25519 public key itself; `InvalidKey` for a wrong length or small order."""
+    if len(public) != KEY_BYTES or (public[:31] + bytes([public[31] & 0x7F])) in _SMALL_ORDER_X25519:
+        raise InvalidKey("an X25519 public key is not valid")
+    return public
+
+
+def agree(secret: bytes, public: bytes) -> bytes:
+    """X25519 (RFC 7748); `InvalidKey` for a public key of wrong length or small order, so the result is never all zero."""
+    check_agreement_key(public)
+    try:
+        return sodium.crypto_scalarmult(secret, public)
+    except (CryptoError, ValueError, RuntimeError):
+        raise InvalidKey("an X25519 public key is not valid") from None
+
+
+def signing_pair(seed: bytes) -> KeyPair:
+    """The Ed25519 pair of a 32-byte seed (RFC 8032)."""
+    return KeyPair(seed, sodium.crypto_sign_seed_keypair(seed)[0])
+
+
+def agreement_pair(seed: bytes) -> KeyPair:
+    """The X25519 pair whose private key is ``seed`` (RFC 7748 clamps it at use)."""
+    return KeyPair(seed, sodium.crypto_scalarmult_base(seed))
+
+
+def kem_pair(seed: bytes) -> KeyPair:
+    """The ML-KEM-768 pair of a 64-byte seed (FIPS 203, d || z)."""
+    return KeyPair(seed, MLKEM768PrivateKey.from_seed_bytes(seed).public_key().public_bytes_raw())
+
+
+def check_signing_key(public: bytes) -> bytes:
+    """The Ed25519 public key itself; `InvalidKey` for a wrong length, a form that is not canonical, or small order."""
+    if len(public) != KEY_BYTES or not sodium.crypto_core_ed25519_is_valid_point(public):
+        raise InvalidKey("an Ed25519 public key is not valid")
+    return public
+
+
+def sign(key: KeyPair, kind: str, body: bytes) -> bytes:
+    """Ed25519 (RFC 8032) over the profile's prefix, ``kind``, a zero byte and ``body``."""
+    return sodium.crypto_sign(PREFIX + kind.encode() + b"\x00" + body, key.secret + key.public)[:SIGNATURE_BYTES]
+
+
+def verify(public: bytes, kind: str, body: bytes, signature: bytes) -> None:
+    """`BadSignature` unless ``signature`` is that of ``kind`` and ``body`` under ``public``; `InvalidKey` for what is no key."""
+    if len(public) != KEY_BYTES:
+        raise InvalidKey("an Ed25519 public key is not valid")
+    if len(signature) != SIGNATURE_BYTES:
+        raise BadSignature("a signature does not have 64 bytes")
+    try:
+        sodium.crypto_sign_open(signature + PREFIX + kind.encode() + b"\x00" + body, public)
+    except BadSignatureError:
+        check_signing_key(public)
+        raise BadSignature(f"the signature of kind {kind!r} does not verify") from None
+
+
+def encapsulate(public: bytes) -> tuple[bytes, bytes]:
+    """ML-KEM-768: the shared secret and the ciphertext. `InvalidKey` for a public key that FIPS 203's checks refuse."""
+    try:
+        return MLKEM768PublicKey.from_public_bytes(public).encapsulate()
+    except ValueError:
+        raise InvalidKey("an ML-KEM-768 public key is not valid") from None
+
+
+def decapsulate(seed: bytes, ciphertext: bytes) -> bytes:
+    """ML-KEM-768: the shared secret; a ciphertext of the right length never fails but gives another secret (implicit rejection)."""
+    try:
+        return MLKEM768PrivateKey.from_seed_bytes(seed).decapsulate(ciphertext)
+    except ValueError:
+        raise InvalidKey("an ML-KEM-768 ciphertext is not valid") from None
