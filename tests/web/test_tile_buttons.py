@@ -62,7 +62,9 @@ async def browser(need_program: Callable[..., str]) -> AsyncIterator[Browser]:
 
 async def join(browser: Browser, site: Site, name: str) -> Page:
     # A window for each: only the tab in front of a window is drawn.
-    context = await browser.new_context(permissions=["camera", "microphone"], viewport={"width": 640, "height": 480}, locale="en-GB")
+    context = await browser.new_context(
+        permissions=["camera", "microphone"], viewport={"width": 640, "height": 480}, locale="en-GB"
+    )
     await context.add_init_script(COUNT_RESTS)
     page = await context.new_page()
     await page.goto(f"{site.url}/room/blue?name={name}&join=1")
@@ -85,7 +87,9 @@ async def test_buttons_stand_still_while_a_person_reconnects(browser: Browser, s
         await moderator.locator("salam-tile[data-small]:has([aria-label^='Moderate'])").wait_for()
     button = other.locator("[aria-label^='Moderate']")
     await button.hover()
-    await button.evaluate("(button) => Promise.all(button.closest('salam-stage').getAnimations({ subtree: true }).map((a) => a.finished))")
+    await button.evaluate(
+        "(button) => Promise.all(button.closest('salam-stage').getAnimations({ subtree: true }).map((a) => a.finished))"
+    )
     await moderator.evaluate(WATCH)
     rests = (await moderator.evaluate(SEEN))["rests"]
     await page.goto("about:blank")
