@@ -3,7 +3,7 @@
 from setuptools import find_packages, setup
 
 # Every package is a top-level folder that is imported by its own name.
-PACKAGES = ["salam", "turn_client", "sfu", "ingest", "transcode", "signaling", "bench", "salam_server", "web"]
+PACKAGES = ["salam", "e2ee", "turn_client", "sfu", "ingest", "transcode", "signaling", "bench", "salam_server", "web"]
 
 setup(
     package_dir={"": "."},

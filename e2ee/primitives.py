@@ -68,8 +68,8 @@ EMPTY_SALT = bytes(32)
 Random = Callable[[int], bytes]
 system_random: Random = os.urandom
 
-# The points of order 1, 2, 4 and 8 of Curve25519 and their forms that are not canonical (RFC 7748 section 6.1), with the high bit, which
-# X25519 ignores, cleared. libsodium refuses the agreements they would give; naming them refuses the key already where it enters.
+# The points of order 1, 2, 4 and 8 of Curve25519 and their forms that are not canonical (RFC 7748 section 6.1), with the high bit
+# cleared, which X25519 ignores. libsodium refuses the agreements they would give; naming them refuses the key where it enters.
 _SMALL_ORDER_X25519 = frozenset(
     bytes.fromhex(point)
     for point in (
