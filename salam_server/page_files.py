@@ -19,7 +19,7 @@ __all__ = ["PageFiles", "accepts_gzip"]
 _COMPRESSIBLE = frozenset({".css", ".html", ".js", ".json", ".mjs", ".svg", ".wasm", ".webmanifest"})
 # The client has some seventy files; the bound holds when a folder that is served grows beyond what anybody expected.
 _MAX_FILES = 256
-# Ten times the largest module. With the bound above, the most memory there could ever be is known.
+# Seven times the largest module. With the bound above, the most memory there could ever be is known.
 _MAX_FILE_BYTES = 4 * 1024 * 1024
 # The work is done once per file, so the smallest result is worth it.
 _LEVEL = 9
