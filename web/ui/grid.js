@@ -7,6 +7,10 @@ const MAX_ASPECT = 16 / 9;
 const STRIP_SHARE = 0.2;
 const STRIP_MIN = 96;
 const STRIP_MAX = 220;
+// Smaller than this a tile tells neither who it is nor how they are: the strip gets another line then, up to this share of the box.
+const LEAST_WIDTH = 84;
+const LEAST_HEIGHT = 60;
+const STRIPS_SHARE = 0.4;
 
 /**
  * Places `count` tiles in a box so that each is as large as possible, with the last row centred.
@@ -31,7 +35,8 @@ export function solveGrid({ count, width, height, gap, minAspect = MIN_ASPECT, m
 }
 
 /**
- * One large tile for whoever matters now, the others in a strip: below it in a tall box, beside it in a wide one.
+ * One large tile for whoever matters now, the others in a strip of as many lines as they need: below it in a tall box, beside it in a
+ * wide one.
  *
  * @param {{count: number, large: number, width: number, height: number, gap: number}} box  `large`: how many of the first tiles are large
  * @returns {Rect[]}
@@ -40,10 +45,19 @@ export function solveSpeaker({ count, large, width, height, gap }) {
   const small = count - large;
   if (small <= 0 || large <= 0) return solveGrid({ count, width, height, gap });
   const wide = width > height;
-  const strip = Math.min(STRIP_MAX, Math.max(STRIP_MIN, (wide ? width : height) * STRIP_SHARE));
+  const across = wide ? width : height;
+  const along = wide ? height : width;
+  const perLine = Math.max(1, Math.floor((along + gap) / ((wide ? LEAST_HEIGHT : LEAST_WIDTH) + gap)));
+  const lines = Math.ceil(small / perLine);
+  const line = wide ? LEAST_HEIGHT * MAX_ASPECT : LEAST_WIDTH / MIN_ASPECT;
+  const strip = lines > 1 ? Math.min(across * STRIPS_SHARE, lines * (line + gap) - gap) : Math.min(STRIP_MAX, Math.max(STRIP_MIN, across * STRIP_SHARE));
   const main = wide ? { width: width - strip - gap, height } : { width, height: height - strip - gap };
   const rects = solveGrid({ count: large, ...main, gap, minAspect: 0.5, maxAspect: 2.4 });
-  const along = wide ? height : width;
+  if (lines > 1) {
+    const others = solveGrid({ count: small, width: wide ? strip : width, height: wide ? height : strip, gap });
+    for (const rect of others) rects.push(wide ? { ...rect, x: rect.x + main.width + gap } : { ...rect, y: rect.y + main.height + gap });
+    return rects;
+  }
   const fit = (along - gap * (small - 1)) / small;
   const tileWidth = wide ? strip : Math.max(0, Math.min(strip * MAX_ASPECT, fit));
   const tileHeight = wide ? Math.max(0, Math.min(strip / MAX_ASPECT, fit)) : strip;

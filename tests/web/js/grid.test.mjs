@@ -77,6 +77,15 @@ test("the speaker is larger than all others, who keep beside it", () => {
   }
 });
 
+test("those beside the speaker stay large enough to be known", () => {
+  for (const box of [{ width: 374, height: 720 }, { width: 1416, height: 752 }]) {
+    for (let count = 2; count <= 16; count++) {
+      const [, ...others] = solveSpeaker({ count, large: 1, ...box, gap: 8 });
+      for (const other of others) assert.ok(other.width >= 80 && other.height >= 56, `${count} in ${box.width}x${box.height}: ${other.width}x${other.height}`);
+    }
+  }
+});
+
 test("when everybody is large the speaker view is the grid", () => {
   const box = { width: 800, height: 600, gap: 8 };
   assert.deepEqual(solveSpeaker({ count: 3, large: 3, ...box }), solveGrid({ count: 3, ...box }));
