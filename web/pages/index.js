@@ -4,15 +4,13 @@ import { byId, h } from "../ui/dom.js";
 import { setLabel, setText, translatePage } from "../ui/i18n.js";
 import { icon } from "../ui/icons.js";
 import "../ui/switches.js";
-import { api, pageToken, publishDebug } from "./page.js";
+import { api, isName, pageToken, publishDebug } from "./page.js";
 
 /** @import { Key } from "../ui/strings.js" */
 /** @import { StreamState } from "../sdk/messages.js" */
 /** @typedef {{stream: string, state: StreamState, viewers: number, started_at: number | null, rungs: {name: string, width: number, height: number}[]}} StreamRow */
 /** @typedef {{name: string, version: string, dev: boolean, token_required: boolean, media_port: number, rtmp_port: number, hostname: string}} ServerInfo */
 
-// What the server takes for a name.
-const ROOM_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 // A viewer looking for a stream that is about to begin should not have to reload.
 const REFRESH_MS = 5_000;
 // Pleasant, short and hard to mistake when read out on the telephone.
@@ -28,6 +26,8 @@ let server = null;
 /** @type {StreamRow[] | null} */
 let streams = null;
 let path = "checking";
+/** Whether the server did not answer when it was asked last; null: not asked yet. @type {boolean | null} */
+let lost = null;
 
 function newRoomName() {
   const [a = 0, b = 0, c = 0] = crypto.getRandomValues(new Uint16Array(3));
@@ -38,7 +38,7 @@ function newRoomName() {
 function join(event) {
   event.preventDefault();
   const room = input.value.trim().replace(/\s+/g, "-") || input.placeholder;
-  if (ROOM_NAME.test(room)) location.assign(`/room/${room}${tail}`);
+  if (isName(room)) location.assign(`/room/${room}${tail}`);
   else setText(byId("room-hint"), "home.room.invalid").classList.add("field-problem");
 }
 
@@ -79,6 +79,9 @@ async function refresh() {
   const [nextStreams, rooms] = await Promise.all([api("/api/v1/streams"), server?.dev ? api("/api/v1/rooms") : null]);
   // Streams that are over stay known to the server for a while; they are not what one comes to see.
   const shown = /** @type {StreamRow[] | null} */ (nextStreams)?.filter((row) => row.state !== "ended" && row.state !== "offline") ?? null;
+  // The line below the page and the list tell of one server.
+  if (lost !== null && lost !== (shown === null)) void checkPath();
+  lost = shown === null;
   const changed = JSON.stringify(shown) !== JSON.stringify(streams) || streams === null;
   streams = shown;
   // A list that is drawn anew loses the focus of whoever is on it.
@@ -101,6 +104,7 @@ async function showServer() {
   server = await api("/api/v1/server");
   if (!server) return;
   const words = [h("span", { t: ["home.server.version", { name: server.name, version: server.version, host: server.hostname }] })];
+  if (server.token_required && !pageToken()) setText(byId("room-hint"), "home.room.invited");
   if (server.dev) words.push(h("span", { class: "chip", t: "home.dev" }));
   byId("server-name").replaceChildren(...words);
   setText(byId("media-path"), "home.path.media", { port: String(server.media_port) });

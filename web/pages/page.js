@@ -1,4 +1,22 @@
 const STORED = "salam.token";
+// What the server takes for the name of a room or stream.
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
+
+/** @param {string} name */
+export function isName(name) {
+  return NAME.test(name);
+}
+
+/** The room or stream that an address is of; empty when the server would take no such name. @param {string} [path] */
+export function nameInPath(path = location.pathname) {
+  try {
+    const name = decodeURIComponent(path.split("/")[2] ?? "");
+    return isName(name) ? name : "";
+  } catch {
+    // A percent sign with nothing sensible behind it.
+    return "";
+  }
+}
 
 /** The token of this visit: from the link when it carries one, else the one that was used last. */
 export function pageToken() {

@@ -3,14 +3,16 @@ import { keepSession, takeKeptSession } from "../sdk/kept_session.js";
 import { SalamError, Signaling, socketUrl } from "../sdk/signaling.js";
 import "../ui/brand.js";
 import { rememberedDevice } from "../ui/device_pickers.js";
+import { denial } from "../ui/denial.js";
 import { byId } from "../ui/dom.js";
 import { setLabel } from "../ui/i18n.js";
 import { icon } from "../ui/icons.js";
 import "../ui/lobby.js";
 import "../ui/state_screen.js";
 import "../ui/switches.js";
-import { onPageEnd, pageToken, publishDebug } from "./page.js";
+import { nameInPath, onPageEnd, pageToken, publishDebug } from "./page.js";
 
+/** @import { Denial } from "../ui/denial.js" */
 /** @import { Call } from "../sdk/call.js" */
 /** @import { CallView } from "../ui/call_view.js" */
 /** @import { KeptDevice, KeptSession } from "../sdk/kept_session.js" */
@@ -21,8 +23,12 @@ import { onPageEnd, pageToken, publishDebug } from "./page.js";
 /** @import { IconName } from "../ui/icons.js" */
 /** @typedef {{icon: IconName, title: Key, hint: Key, again?: Key}} Ending */
 
+// A server that answers, but not with the modules, is no matter of waiting.
+const MODULE_ATTEMPTS = 4;
+const MODULE_WAIT_MS = 1_500;
+
 const query = new URLSearchParams(location.search);
-const room = decodeURIComponent(location.pathname.split("/")[2] ?? "");
+const room = nameInPath();
 const state = /** @type {StateScreen} */ (byId("state"));
 const lobby = /** @type {Lobby} */ (byId("lobby"));
 /** What this tab was before it was reloaded within the call. @type {KeptSession | null} */
@@ -42,17 +48,19 @@ let view = null;
 /** @type {Record<string, Ending>} */
 const ENDINGS = {
   left: { icon: "leave", title: "end.left.title", hint: "end.left.hint", again: "end.rejoin" },
+  left_empty: { icon: "leave", title: "end.left.title", hint: "end.left.empty", again: "end.rejoin" },
   moderator: { icon: "shield", title: "end.removed.title", hint: "end.removed.hint" },
   replaced: { icon: "people", title: "end.replaced.title", hint: "end.replaced.hint", again: "end.replaced.here" },
   gone: { icon: "people", title: "end.gone_meanwhile.title", hint: "end.gone_meanwhile.hint", again: "end.rejoin" },
   room_closed: { icon: "close", title: "end.closed.title", hint: "end.closed.hint" },
   room_full: { icon: "people", title: "end.full.title", hint: "end.full.hint", again: "common.retry" },
   failed: { icon: "warning", title: "end.failed.title", hint: "end.failed.hint", again: "common.retry" },
-  denied: { icon: "shield", title: "end.denied.title", hint: "end.denied.hint" },
+  unloaded: { icon: "warning", title: "end.unloaded.title", hint: "end.unloaded.hint", again: "common.retry" },
+  bad_link: { icon: "warning", title: "end.bad_link.title", hint: "end.bad_link.hint" },
 };
 
-/** @param {string} which @param {string} [reason] */
-function end(which, reason = "") {
+/** @param {string} which @param {string} [reason] @param {Denial | null} [words]  instead of the ending's own */
+function end(which, reason = "", words = null) {
   over = true;
   signaling.close();
   view?.close();
@@ -63,8 +71,8 @@ function end(which, reason = "") {
   const ending = ENDINGS[which] ?? /** @type {Ending} */ (ENDINGS.failed);
   /** @type {StateAction[]} */
   const actions = [{ t: "end.home", run: () => location.assign("/") }];
-  if (ending.again) actions.unshift({ t: ending.again, run: () => location.reload(), primary: true });
-  state.show({ ...ending, params: { reason }, actions });
+  if (ending.again && !words) actions.unshift({ t: ending.again, run: () => location.reload(), primary: true });
+  state.show({ ...ending, ...words, params: { reason }, actions });
 }
 
 /** @param {unknown} error */
@@ -72,8 +80,7 @@ function endWith(error) {
   const code = error instanceof SalamError ? error.code : "failed";
   const message = error instanceof Error ? error.message : String(error);
   if (code in ENDINGS) end(code, message);
-  else if (code.startsWith("token_") || code === "grant_missing") end("denied", message);
-  else end("failed", message);
+  else end("failed", message, denial(error));
 }
 
 /** The call itself comes while one looks at the lobby, so that the lobby comes first. */
@@ -81,11 +88,25 @@ function loadCall() {
   return Promise.all([import("../sdk/call.js"), import("../ui/call_view.js")]);
 }
 
+/** The same for whoever has pressed the button: waits for a server that cannot be reached now. @returns {ReturnType<typeof loadCall>} */
+async function callModules() {
+  for (let attempt = 1; ; ) {
+    try {
+      return await loadCall();
+    } catch (error) {
+      if (signaling.status.state === "open" && attempt++ === MODULE_ATTEMPTS) throw error;
+      await new Promise((done) => setTimeout(done, MODULE_WAIT_MS));
+    }
+  }
+}
+
 /** @param {LobbyResult} person @param {boolean} [handRaised] */
 async function enter(person, handRaised = false) {
   lobby.busy = true;
-  const [{ Call }, { CallView }] = await loadCall();
+  const modules = await callModules().catch(() => null);
   if (over) return;
+  if (!modules) return end("unloaded");
+  const [{ Call }, { CallView }] = modules;
   const codec = query.get("codec") === "h264" ? "h264" : "vp8";
   const joining = new Call({ signaling, codec });
   call = joining;
@@ -115,8 +136,9 @@ async function enter(person, handRaised = false) {
 }
 
 async function leave() {
+  const others = call?.participants.size ?? 0;
   await call?.leave();
-  end("left");
+  end(others > 0 ? "left" : "left_empty");
 }
 
 /** @param {"audio" | "video"} kind @param {string} device */
@@ -192,10 +214,11 @@ function greet() {
   loadCall().catch(() => {});
 }
 
-document.title = room;
+document.title = room || document.title;
 setLabel(byId("panel-close"), "common.close").append(icon("close"));
 lobby.addEventListener("join", (event) => void enter(/** @type {CustomEvent<LobbyResult>} */ (event).detail));
 signaling.on("status", ({ state: now }) => {
+  if (!lobby.hidden) lobby.unreachable = now === "reconnecting" ? () => signaling.retryNow() : null;
   if (view || now !== "reconnecting" || !lobby.hidden) return;
   state.show({ busy: true, title: "end.gone.title", hint: "end.gone.hint", actions: [{ t: "common.retry", run: () => signaling.retryNow() }] });
 });
@@ -210,5 +233,9 @@ onPageEnd({
   },
 });
 publishDebug(() => ({ page: "room", connection: signaling.status.state, signaling: signaling.status, rtt_ms: signaling.rttMs, joined: view !== null, ...(call?.debug() ?? {}) }));
-state.show({ busy: true, title: "end.connecting.title", hint: "end.connecting.hint" });
-signaling.connect().catch(() => {});
+if (room) {
+  state.show({ busy: true, title: "end.connecting.title", hint: "end.connecting.hint" });
+  signaling.connect().catch(() => {});
+} else {
+  end("bad_link");
+}

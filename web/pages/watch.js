@@ -1,19 +1,20 @@
 import { keepSession, takeKeptSession } from "../sdk/kept_session.js";
-import { Signaling, socketUrl } from "../sdk/signaling.js";
+import { SalamError, Signaling, socketUrl } from "../sdk/signaling.js";
 import { Watch } from "../sdk/watch.js";
 import "../ui/banner.js";
 import "../ui/brand.js";
 import "../ui/chat_panel.js";
+import { denial } from "../ui/denial.js";
 import { byId, h } from "../ui/dom.js";
 import { setLabel, setPlaceholder, setText, translatePage } from "../ui/i18n.js";
 import "../ui/player_view.js";
 import "../ui/switches.js";
 import "../ui/toast.js";
-import { onPageEnd, pageToken, publishDebug } from "./page.js";
+import { nameInPath, onPageEnd, pageToken, publishDebug } from "./page.js";
 
 /** @import { Banner } from "../ui/banner.js" */
 /** @import { ChatPanel } from "../ui/chat_panel.js" */
-/** @import { PlayerView } from "../ui/player_view.js" */
+/** @import { Notice, PlayerView } from "../ui/player_view.js" */
 /** @import { Toasts } from "../ui/toast.js" */
 /** @import { StreamState } from "../sdk/messages.js" */
 /** @import { Key } from "../ui/strings.js" */
@@ -21,7 +22,7 @@ import { onPageEnd, pageToken, publishDebug } from "./page.js";
 const REACTIONS = ["👍", "❤️", "😂", "😮", "😢"];
 const NAME_STORED = "salam.name";
 
-const stream = decodeURIComponent(location.pathname.split("/")[2] ?? "");
+const stream = nameInPath();
 const player = /** @type {PlayerView} */ (byId("player"));
 const chat = /** @type {ChatPanel} */ (byId("chat"));
 const banner = /** @type {Banner} */ (byId("banner"));
@@ -34,11 +35,13 @@ const watch = new Watch({ signaling, stream, name: name.value });
 
 /** @param {StreamState} state @param {number} viewers */
 function show(state, viewers) {
+  for (const id of ["stream-state", "viewers"]) byId(id).hidden = false;
   const chip = byId("stream-state");
   chip.dataset.state = state;
   setText(chip, /** @type {Key} */ (`stream.state.${state}`));
   setText(byId("viewers"), "watch.viewers", { n: viewers });
   player.follow(state);
+  player.notice = null;
 }
 
 /** @param {string} text */
@@ -51,6 +54,22 @@ async function send(text) {
   }
 }
 
+/** Nothing of this page is for whoever came here: it says why, and offers nothing else. @param {Notice} notice */
+function shut(notice) {
+  player.notice = notice;
+  banner.hide();
+  for (const part of document.querySelectorAll(".about, .watch-chat")) part.toggleAttribute("hidden", true);
+}
+
+/** @param {unknown} error */
+function refused(error) {
+  const words = denial(error);
+  const reason = error instanceof Error ? error.message : String(error);
+  if (words) shut(words);
+  // Asked again by itself as soon as there is a connection.
+  else if (!(error instanceof SalamError && error.code === "connection_lost")) toasts.show("end.failed.hint", { reason }, { warning: true });
+}
+
 /** @param {string} emoji */
 function reactionButton(emoji) {
   const button = h("button", { class: "reaction", type: "button", label: ["watch.react", { emoji }] }, emoji);
@@ -59,7 +78,7 @@ function reactionButton(emoji) {
 }
 
 translatePage();
-document.title = stream;
+document.title = stream || document.title;
 byId("stream-name").textContent = stream;
 byId("reactions").append(...REACTIONS.map(reactionButton));
 setLabel(setPlaceholder(name, "lobby.name"), "chat.name");
@@ -78,12 +97,15 @@ player.open(`/live/${encodeURIComponent(stream)}/index.m3u8`, pageToken());
 watch.on("changed", ({ state, viewers }) => show(state, viewers));
 watch.on("chat", (line) => chat.add(line));
 watch.on("reaction", (emoji) => player.float(emoji));
-watch.on("failed", (error) => toasts.show("end.failed.hint", { reason: error.message }, { warning: true }));
+watch.on("failed", refused);
 signaling.on("status", ({ state }) => {
-  if (state === "reconnecting") banner.show({ t: "watch.reconnecting", busy: true });
-  else banner.hide();
+  if (state !== "reconnecting") return banner.hide();
+  const plays = player.player?.state === "playing";
+  player.notice = { title: "end.gone.title", hint: "end.gone.hint" };
+  // What was known of a stream that does not play is old news.
+  for (const id of ["stream-state", "viewers"]) byId(id).hidden = !plays;
+  banner.show({ t: plays ? "watch.reconnecting" : "watch.reconnecting.chat", busy: true });
 });
-signaling.on("refused", (error) => banner.show({ t: ["end.denied.hint", { reason: error.message }] }));
 onPageEnd({
   // Counted as the same viewer after a reload.
   reload: () => signaling.welcome && keepSession({ resume: signaling.resumeSecret, graceS: signaling.welcome.resume_grace_s ?? 0, room: "", stream }),
@@ -98,7 +120,11 @@ publishDebug(() => ({
   chat_lines: watch.chat.length,
   ...(player.player?.debug() ?? {}),
 }));
-signaling
-  .connect()
-  .then(() => watch.start())
-  .catch((error) => toasts.show("end.failed.hint", { reason: error.message }, { warning: true }));
+if (stream) {
+  signaling
+    .connect()
+    .then(() => watch.start())
+    .catch(refused);
+} else {
+  shut({ icon: "warning", title: "end.bad_link.title", hint: "end.bad_link.hint" });
+}

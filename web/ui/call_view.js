@@ -25,6 +25,7 @@ import { Tiles } from "./tiles.js";
 /** @import { PeoplePanel } from "./people_panel.js" */
 /** @import { Stage } from "./stage.js" */
 /** @import { Toasts } from "./toast.js" */
+/** @import { Key } from "./strings.js" */
 
 /** The call on screen: everything between joining and leaving. */
 export class CallView {
@@ -38,7 +39,7 @@ export class CallView {
   #alone = byId("alone");
   /** @type {"" | "chat" | "people"} */ #open = "";
   #unread = 0;
-  #wasLost = false;
+  /** Since when there has been no connection, and whether that was announced. @type {{sinceMs: number, drain: boolean} | null} */ #lost = null;
   #abort = new AbortController();
   /** @type {(() => void)[]} */ #off = [];
   #call;
@@ -260,6 +261,7 @@ export class CallView {
 
   /** @param {"" | "chat" | "people"} which */
   #show(which) {
+    const before = this.#open;
     this.#open = which;
     this.#panel.hidden = which === "";
     this.#root.toggleAttribute("data-panel", which !== "");
@@ -273,8 +275,10 @@ export class CallView {
       this.#controls.unread = 0;
       this.#chat.toEnd();
       this.#chat.focusField();
-    } else if (which === "") {
-      this.#controls.button("chat").focus({ preventScroll: true });
+    } else if (which === "" && before) {
+      // Back to where one came from; on a phone that is in the menu.
+      const from = this.#controls.button(before);
+      (from.offsetParent ? from : this.#controls.button("more")).focus({ preventScroll: true });
     }
     this.#refresh();
   }
@@ -323,20 +327,29 @@ export class CallView {
   #connection(status) {
     if (status.state === "open") {
       this.#banner.hide();
-      if (this.#wasLost) this.#toasts.show("call.back");
-      this.#wasLost = false;
+      if (this.#lost) this.#toasts.show("call.back");
+      this.#lost = null;
       return;
     }
     if (status.state !== "reconnecting") return;
-    this.#wasLost = true;
+    this.#lost ??= { sinceMs: performance.now(), drain: status.cause === "drain" };
     // Who speaks is what the server says, and it says nothing now.
     this.#tiles.showSpeakers([]);
     this.#banner.show({
-      t: status.cause === "drain" ? "call.reconnecting.drain" : status.cause === "offline" ? "call.reconnecting.offline" : "call.reconnecting",
+      t: this.#lostWords(status, this.#lost),
       more: ["call.reconnecting.try", { n: Math.max(1, status.attempt) }],
       busy: true,
       action: { t: "call.reconnecting.now", run: () => this.#signaling.retryNow() },
     });
+  }
+
+  /** @param {SignalingStatus} status @param {{sinceMs: number, drain: boolean}} lost @returns {Key} */
+  #lostWords({ cause }, { sinceMs, drain }) {
+    // Nobody keeps a place for longer than that.
+    const keptMs = (this.#signaling.welcome?.resume_grace_s ?? 0) * 1_000;
+    if (performance.now() - sinceMs > keptMs) return "call.reconnecting.long";
+    if (drain) return "call.reconnecting.drain";
+    return cause === "offline" ? "call.reconnecting.offline" : "call.reconnecting";
   }
 
   /** @param {boolean} up */

@@ -1,9 +1,11 @@
 import { LevelMeter, deviceProblem, openDevice } from "../sdk/devices.js";
+import "./banner.js";
 import { rememberedDevice } from "./device_pickers.js";
 import { h } from "./dom.js";
 import { setLabel, setText } from "./i18n.js";
 import { icon } from "./icons.js";
 
+/** @import { Banner } from "./banner.js" */
 /** @import { DevicePickers } from "./device_pickers.js" */
 /** @import { Key } from "./strings.js" */
 /** @typedef {{name: string, camera: MediaStreamTrack | null, microphone: MediaStreamTrack | null, cameraOn: boolean, microphoneOn: boolean}} LobbyResult */
@@ -23,13 +25,14 @@ export class Lobby extends HTMLElement {
   #video = h("video", { autoplay: true, playsinline: true, muted: true, hidden: true, label: "lobby.self" });
   #note = h("div", { class: "lobby-note" });
   #level = h("div", { class: "level", role: "meter", label: "lobby.level", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": 0 }, ...Array.from({ length: 5 }, () => h("i")));
-  #micNote = h("p", { class: "lobby-mic-note", hidden: true });
+  #micNote = h("p", { class: "lobby-mic-note", role: "status", hidden: true });
   #cameraButton = h("button", { class: "control", type: "button", tip: true, label: "call.camera.on", on: { click: () => void this.#toggleCamera() } });
   #micButton = h("button", { class: "control", type: "button", tip: true, label: "call.mic.on", on: { click: () => void this.#toggleMicrophone() } });
   #name = h("input", { type: "text", name: "name", maxlength: 64, autocomplete: "nickname", required: true, placeholder: "lobby.name", label: "lobby.name", dir: "auto" });
   #problem = h("p", { class: "field-problem", role: "alert", hidden: true });
   #closed = false;
   /** @type {Promise<unknown>} */ #opening = Promise.resolve();
+  #banner = /** @type {Banner} */ (document.createElement("salam-banner"));
   #join = h("button", { class: "button primary large", type: "submit", t: "lobby.join" });
   #pickers = /** @type {DevicePickers} */ (document.createElement("salam-devices"));
 
@@ -44,6 +47,7 @@ export class Lobby extends HTMLElement {
       h("div", { class: "lobby-title" }, h("p", { class: "lobby-room" }, h("bdi", {}, room)), h("h1", { t: "lobby.heading" })),
       h("div", { class: "field" }, this.#name, this.#problem),
       this.#pickers,
+      this.#banner,
       this.#join,
       h("p", { class: "hint", t: "lobby.without" }),
     );
@@ -64,6 +68,12 @@ export class Lobby extends HTMLElement {
   set busy(on) {
     this.#join.disabled = on;
     setText(this.#join, on ? "lobby.joining" : "lobby.join");
+  }
+
+  /** What tries again at once while the server cannot be reached; null when it can. @param {(() => void) | null} retry */
+  set unreachable(retry) {
+    if (retry) this.#banner.show({ t: "end.gone.title", more: "end.gone.hint", busy: true, action: { t: "call.reconnecting.now", run: retry } });
+    else this.#banner.hide();
   }
 
   /** Lets go of everything that was not handed over. */
@@ -99,7 +109,7 @@ export class Lobby extends HTMLElement {
   }
 
   async #openCamera() {
-    this.#say("camera", "lobby.starting");
+    this.#say("camera", "lobby.starting", "lobby.starting.hint");
     this.#camera?.stop();
     try {
       const camera = await openDevice("video", rememberedDevice("camera"));
@@ -134,7 +144,10 @@ export class Lobby extends HTMLElement {
     } catch (error) {
       this.#microphone = null;
       this.#microphoneOn = false;
-      setText(this.#micNote, /** @type {Key} */ (`device.microphone.${deviceProblem(error)}`)).hidden = false;
+      const problem = deviceProblem(error);
+      const phrases = [`device.microphone.${problem}`, `device.microphone.${problem}.hint`];
+      this.#micNote.replaceChildren(...phrases.map((phrase, index) => h(index === 0 ? "strong" : "span", { t: /** @type {Key} */ (phrase) })));
+      this.#micNote.hidden = false;
     }
     this.#showButtons();
   }
@@ -172,6 +185,7 @@ export class Lobby extends HTMLElement {
   #say(name, title, hint, retry = false) {
     this.#video.hidden = true;
     this.#note.hidden = false;
+    this.#note.toggleAttribute("data-starting", title === "lobby.starting");
     this.#note.replaceChildren(icon(name), h("strong", { t: title }));
     if (hint) this.#note.append(h("span", { t: hint }));
     if (retry) this.#note.append(h("button", { class: "button", type: "button", t: "common.retry", on: { click: () => void this.#openCamera() } }));

@@ -7,9 +7,12 @@ import "./state_screen.js";
 
 /** @import { Key } from "./strings.js" */
 /** @import { IconName } from "./icons.js" */
+/** @import { Params } from "./i18n.js" */
 /** @import { StateScreen } from "./state_screen.js" */
 /** @import { StreamState } from "../sdk/messages.js" */
 /** @import { MenuItem } from "./menu.js" */
+
+/** @typedef {{icon?: IconName, title: Key, hint: Key, params?: Params}} Notice  without an icon something is under way */
 
 // The latency is a number that people read, not watch.
 const TICK_MS = 500;
@@ -29,6 +32,7 @@ export class PlayerView extends HTMLElement {
   #full = this.#button("fullscreen", "watch.fullscreen", () => void this.#toggleFullscreen());
   /** @type {Player | null} */ player = null;
   /** @type {StreamState} */ #stream = "offline";
+  /** @type {Notice | null} */ #notice = { title: "end.connecting.title", hint: "end.connecting.hint" };
   #tick = 0;
 
   connectedCallback() {
@@ -79,6 +83,12 @@ export class PlayerView extends HTMLElement {
     this.#show();
   }
 
+  /** Why nothing is known of the stream, shown unless it plays; null: `follow` tells how it is. @param {Notice | null} notice */
+  set notice(notice) {
+    this.#notice = notice;
+    this.#show();
+  }
+
   #isOver() {
     return this.#stream === "ended" || this.#stream === "offline";
   }
@@ -108,6 +118,7 @@ export class PlayerView extends HTMLElement {
     this.toggleAttribute("data-picture", hasPicture);
     this.toggleAttribute("data-nothing", playing === "idle" || playing === "failed");
     if (playing === "failed") this.#say("unsupported", "warning");
+    else if (this.#stream === "offline" && this.#notice) this.#state.show({ ...this.#notice, busy: !this.#notice.icon });
     else if (this.#stream === "offline") this.#say("offline", "eye");
     else if (this.#stream === "starting") this.#say("starting");
     else if (this.#stream === "interrupted") this.#say("interrupted");
