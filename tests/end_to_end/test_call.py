@@ -68,8 +68,13 @@ async def wait_until_all_see_and_hear(pages: dict[str, Page]) -> None:
         await until(sees_and_hears, f"{name} sees and hears the others", timeout_s=120)
 
 
-async def layer_follows(page: Page, size: tuple[int, int], wanted: set[str]) -> float:
-    """Resize the page's window and return the seconds until every remote video comes in one of the wanted layers."""
+# What a camera of 30 frames a second sends in the 2 s within which a layer follows, and in the second between two looks of the page.
+FRAMES_OF_A_CHANGE = 90
+
+
+async def layer_follows(page: Page, size: tuple[int, int], wanted: set[str]) -> tuple[float, int]:
+    """Resize the page's window; return the seconds, and the frames of the busiest video, until all come in a wanted layer."""
+    before = tracks(await debug(page), "video")
     await page.set_viewport_size({"width": size[0], "height": size[1]})
     started = time.monotonic()
 
@@ -78,7 +83,9 @@ async def layer_follows(page: Page, size: tuple[int, int], wanted: set[str]) -> 
         return bool(layers) and layers <= wanted
 
     await until(followed, f"the layers at {size} are among {sorted(wanted)}")
-    return time.monotonic() - started
+    seconds = time.monotonic() - started
+    after = tracks(await debug(page), "video")
+    return seconds, max(track["frames_decoded"] - before[name]["frames_decoded"] for name, track in after.items())
 
 
 def freeze_report(states: dict[str, Debug]) -> str:
@@ -96,13 +103,15 @@ async def test_three_tabs_in_one_room(tmp_path: Path, context: BrowserContext, r
         await wait_until_all_see_and_hear(pages)
 
         # The sizes differ by a factor of six, so that no rounding of tiles decides which layer is meant.
-        times_s = []
+        changes: list[tuple[float, int]] = []
         for _ in range(2):
-            times_s.append(await layer_follows(pages["Amal"], (360, 640), {"q"}))
-            times_s.append(await layer_follows(pages["Amal"], (2560, 1600), {"h", "f"}))
-        record_property("layer_change_s", times_s)
-        # The promise is 2 s. The best of four says what the engine does when the machine lets it.
-        assert min(times_s) < 2.0, times_s
+            changes.append(await layer_follows(pages["Amal"], (360, 640), {"q"}))
+            changes.append(await layer_follows(pages["Amal"], (2560, 1600), {"h", "f"}))
+        record_property("layer_changes", changes)
+        # The promise is 2 s. A busy machine stretches the clock more than the count of frames, so every change is held to a number of
+        # frames, and the best of four, which is what the engine does when the machine lets it, to the seconds.
+        assert all(frames <= FRAMES_OF_A_CHANGE for _, frames in changes), changes
+        assert min(seconds for seconds, _ in changes) < 2.0, changes
 
         proxy.configure(up=LOSS, down=LOSS)
         await wait_until_all_see_and_hear(pages)
