@@ -320,6 +320,7 @@ class _Connection(asyncio.Protocol):
             code = "Denied" if isinstance(error, AuthError) else "BadName" if isinstance(error, ConflictError) else "Rejected"
             self._refuse(request, f"NetStream.Publish.{code}", error.message, error.code)
         except Exception:
+            # The application decides here; what fails there is told to the publisher and ends no one else's connection.
             self._log.exception("deciding about the publication of %s failed", request.name)
             self._refuse(request, "NetStream.Publish.Rejected", "The server failed; please try again.", "server_failed")
         else:
@@ -361,6 +362,7 @@ class _Connection(asyncio.Protocol):
         try:
             sink.on_end(reason)
         except Exception:
+            # The publication is over whatever the sink says, and its connection must still be closed.
             self._log.exception("the sink of stream %s failed at its end", self._name)
 
     def _flush(self, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from salam.errors import ClosedError
@@ -9,7 +10,7 @@ from salam.errors import ClosedError
 __all__ = ["Closable"]
 
 
-class Closable:
+class Closable(ABC):
     """Base of routers, transports, producers and consumers."""
 
     def __init__(self) -> None:
@@ -43,9 +44,9 @@ class Closable:
         for callback in callbacks:
             callback(reason)
 
+    @abstractmethod
     def _release(self) -> None:
         """Close what lives on the object and give back what it holds; called once."""
-        raise NotImplementedError
 
     def _check_open(self) -> None:
         if self._close_reason is not None:
