@@ -68,7 +68,7 @@ async def wait_until_all_see_and_hear(pages: dict[str, Page]) -> None:
         await until(sees_and_hears, f"{name} sees and hears the others", timeout_s=120)
 
 
-# What a camera of 30 frames a second sends in the 2 s within which a layer follows, and in the second between two looks of the page.
+# What a camera of 30 frames a second sends in the 2 s within which a layer follows and the second between two looks of the page.
 FRAMES_OF_A_CHANGE = 90
 
 
@@ -108,8 +108,8 @@ async def test_three_tabs_in_one_room(tmp_path: Path, context: BrowserContext, r
             changes.append(await layer_follows(pages["Amal"], (360, 640), {"q"}))
             changes.append(await layer_follows(pages["Amal"], (2560, 1600), {"h", "f"}))
         record_property("layer_changes", changes)
-        # The promise is 2 s. A busy machine stretches the clock more than the count of frames, so every change is held to a number of
-        # frames, and the best of four, which is what the engine does when the machine lets it, to the seconds.
+        # The promise is 2 s. A busy machine stretches the clock more than the count of frames, so every change is held to a number
+        # of frames, and the best of four, which is what the engine does when the machine lets it, to the seconds.
         assert all(frames <= FRAMES_OF_A_CHANGE for _, frames in changes), changes
         assert min(seconds for seconds, _ in changes) < 2.0, changes
 
