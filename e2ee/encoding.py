@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from e2ee.errors import MalformedMessage
 
-__all__ = ["MAX_USER_BYTES", "Reader", "check_device_id", "lp", "u8", "u16", "u32", "u64", "user_bytes"]
+__all__ = ["MAX_USER_BYTES", "Reader", "check_device_id", "fixed", "lp", "u8", "u16", "u32", "u64", "user_bytes"]
 
 MAX_USER_BYTES = 255
 
@@ -31,6 +31,13 @@ def u64(value: int) -> bytes:
 def lp(value: bytes) -> bytes:
     """``value`` behind its length in two bytes; at most 65,535 bytes."""
     return len(value).to_bytes(2, "big") + value
+
+
+def fixed(value: bytes, length: int) -> bytes:
+    """``value`` itself; `MalformedMessage` unless it has ``length`` bytes."""
+    if len(value) != length:
+        raise MalformedMessage(f"a field has {len(value)} bytes; it must have {length}")
+    return value
 
 
 def user_bytes(user_id: str) -> bytes:
