@@ -125,6 +125,18 @@ async def test_a_browser_plays_on_while_the_publisher_drops_and_returns(site: Si
             return (await stream_state(http, site, "show")).get("state") == "interrupted"
 
         await until(interrupted, "the server sees the publisher gone")
+
+        async def told() -> bool:
+            seen = await page.evaluate(
+                """() => ({
+                  words: !document.querySelector("salam-player salam-state").hidden,
+                  plays: window.salam.debug().player_state === "playing",
+                })"""
+            )
+            assert not (seen["words"] and seen["plays"]), "words lie over a picture that still plays"
+            return bool(seen["words"])
+
+        await until(told, "the page tells why the picture stands still")
         async with publishing(ffmpeg, url):
             before = (await debug(page))["frames_decoded"]
 

@@ -121,7 +121,8 @@ export class PlayerView extends HTMLElement {
     else if (this.#stream === "offline" && this.#notice) this.#state.show({ ...this.#notice, busy: !this.#notice.icon });
     else if (this.#stream === "offline") this.#say("offline", "eye");
     else if (this.#stream === "starting") this.#say("starting");
-    else if (this.#stream === "interrupted") this.#say("interrupted");
+    // What the buffer still holds is watched first; the word beside the stream's name tells already.
+    else if (this.#stream === "interrupted" && playing !== "playing") this.#say("interrupted");
     else if (this.#stream === "ended" && playing !== "playing") this.#say("ended", "check");
     else if (playing === "retrying") this.#say("retrying");
     else this.#state.hide();
