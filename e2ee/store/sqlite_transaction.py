@@ -1,0 +1,93 @@
+"""Reading and writing sealed records inside of a transaction that `SqliteStore` has begun."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from e2ee.errors import StaleState
+from e2ee.store.interface import ABSENT
+from e2ee.store.sealing import Sealer
+
+__all__ = ["SqliteTransaction"]
+
+_GET = "SELECT sealed, version FROM records WHERE table_name = ? AND row_name = ?"
+_VERSION = "SELECT version FROM records WHERE table_name = ? AND row_name = ?"
+_PUT = "INSERT OR REPLACE INTO records (table_name, row_name, version, sealed) VALUES (?, ?, ?, ?)"
+_DELETE = "DELETE FROM records WHERE table_name = ? AND row_name = ?"
+_SCAN = "SELECT row_name, version, sealed FROM records WHERE table_name = ?"
+_COUNT = "SELECT COUNT(*) FROM records WHERE table_name = ?"
+_CLEAR = "DELETE FROM records WHERE table_name = ?"
+
+
+class SqliteTransaction:
+    """See `Transaction`. The file's rows are named and sealed by the store's `Sealer`."""
+
+    def __init__(self, connection: sqlite3.Connection, sealer: Sealer) -> None:
+        self._execute = connection.execute
+        self._sealer = sealer
+        self._callbacks: list[Callable[[], None]] = []
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        row = self.get_versioned(table, key)
+        return None if row is None else row[0]
+
+    def get_versioned(self, table: str, key: bytes) -> tuple[bytes, int] | None:
+        names = self._names(table, key)
+        row = self._execute(_GET, names).fetchone()
+        if row is None:
+            return None
+        sealed, version = row
+        return self._sealer.open(*names, version, sealed)[2], version
+
+    def put(self, table: str, key: bytes, record: bytes) -> None:
+        names = self._names(table, key)
+        self._write(table, key, names, record, self._version(names) + 1)
+
+    def put_versioned(self, table: str, key: bytes, record: bytes, expected_version: int) -> int:
+        names = self._names(table, key)
+        if self._version(names) != expected_version:
+            raise StaleState("the record was changed by somebody else")
+        self._write(table, key, names, record, expected_version + 1)
+        return expected_version + 1
+
+    def delete(self, table: str, key: bytes) -> None:
+        self._execute(_DELETE, self._names(table, key))
+
+    def take(self, table: str, key: bytes) -> bytes | None:
+        record = self.get(table, key)
+        if record is not None:
+            self.delete(table, key)
+        return record
+
+    def scan(self, table: str, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
+        table_name = self._sealer.table_name(table)
+        rows = self._execute(_SCAN, (table_name,)).fetchall()
+        opened = (self._sealer.open(table_name, *row) for row in rows)
+        return sorted((key, record) for _, key, record in opened if key.startswith(prefix))
+
+    def count(self, table: str) -> int:
+        number: int = self._execute(_COUNT, (self._sealer.table_name(table),)).fetchone()[0]
+        return number
+
+    def clear(self, table: str) -> None:
+        self._execute(_CLEAR, (self._sealer.table_name(table),))
+
+    def before_commit(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
+    def finish(self) -> None:
+        """Run what was asked for before the commit."""
+        for callback in self._callbacks:
+            callback()
+
+    def _names(self, table: str, key: bytes) -> tuple[bytes, bytes]:
+        table_name = self._sealer.table_name(table)
+        return table_name, self._sealer.row_name(table_name, key)
+
+    def _version(self, names: tuple[bytes, bytes]) -> int:
+        row = self._execute(_VERSION, names).fetchone()
+        return ABSENT if row is None else row[0]
+
+    def _write(self, table: str, key: bytes, names: tuple[bytes, bytes], record: bytes, version: int) -> None:
+        self._execute(_PUT, (*names, version, self._sealer.seal(table, key, names[1], version, record)))
