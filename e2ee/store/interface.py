@@ -73,6 +73,9 @@ class Transaction(Protocol):
     def before_commit(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` after the work function has returned and before the commit; it may still write, and fail it all."""
 
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once everything is durable, where the work ran; it must not raise. Not called when the work failed."""
+
 
 class Store(Protocol):
     """A place for one device's state."""

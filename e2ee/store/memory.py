@@ -21,7 +21,8 @@ class _MemoryTransaction:
     def __init__(self, tables: dict[str, dict[bytes, _Row]]) -> None:
         self._tables = tables
         self._journal: list[tuple[str, bytes, _Row | None]] = []
-        self._callbacks: list[Callable[[], None]] = []
+        self._before_commit: list[Callable[[], None]] = []
+        self._after_commit: list[Callable[[], None]] = []
 
     def get(self, table: str, key: bytes) -> bytes | None:
         row = self.get_versioned(table, key)
@@ -64,11 +65,19 @@ class _MemoryTransaction:
             self.take(table, key)
 
     def before_commit(self, callback: Callable[[], None]) -> None:
-        self._callbacks.append(callback)
+        self._before_commit.append(callback)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        self._after_commit.append(callback)
 
     def finish(self) -> None:
         """Run what was asked for before the commit."""
-        for callback in self._callbacks:
+        for callback in self._before_commit:
+            callback()
+
+    def committed(self) -> None:
+        """Run what was asked for after the commit."""
+        for callback in self._after_commit:
             callback()
 
     def undo(self) -> None:
@@ -110,6 +119,7 @@ class MemoryStore:
         except BaseException:
             transaction.undo()
             raise
+        transaction.committed()
         return result
 
     async def close(self) -> None:

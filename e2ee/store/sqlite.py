@@ -116,6 +116,7 @@ class SqliteStore:
                 transaction = SqliteTransaction(connection, sealer)
                 result = work(transaction)
                 transaction.finish()
+            transaction.committed()
             return result
         except sqlite3.Error as error:
             raise _store_error(error) from error

@@ -26,7 +26,8 @@ class SqliteTransaction:
     def __init__(self, connection: sqlite3.Connection, sealer: Sealer) -> None:
         self._execute = connection.execute
         self._sealer = sealer
-        self._callbacks: list[Callable[[], None]] = []
+        self._before_commit: list[Callable[[], None]] = []
+        self._after_commit: list[Callable[[], None]] = []
 
     def get(self, table: str, key: bytes) -> bytes | None:
         row = self.get_versioned(table, key)
@@ -74,11 +75,19 @@ class SqliteTransaction:
         self._execute(_CLEAR, (self._sealer.table_name(table),))
 
     def before_commit(self, callback: Callable[[], None]) -> None:
-        self._callbacks.append(callback)
+        self._before_commit.append(callback)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        self._after_commit.append(callback)
 
     def finish(self) -> None:
         """Run what was asked for before the commit."""
-        for callback in self._callbacks:
+        for callback in self._before_commit:
+            callback()
+
+    def committed(self) -> None:
+        """Run what was asked for after the commit."""
+        for callback in self._after_commit:
             callback()
 
     def _names(self, table: str, key: bytes) -> tuple[bytes, bytes]:
