@@ -119,3 +119,23 @@ async def test_arabic_runs_from_the_right(browser: Browser, tmp_path: Path) -> N
         await own.wait_for()
         assert "Layla" in await own.inner_text()
         assert (await own.evaluate(style))[0] == "rtl"
+
+
+@pytest.mark.parametrize("path", ["/room/blue?name=Layla", "/watch/show", "/"])
+async def test_little_moves_while_a_page_fills(browser: Browser, tmp_path: Path, path: str) -> None:
+    async with serving(Engine(dev_settings(tmp_path))) as site:
+        page = await look(browser, site.url + path)
+        # What each page knows last: the devices, the state of the stream, the way to the server.
+        last = {"/": "#path[data-path]", "/watch/show": "#stream-state[data-state]"}.get(path, ".picker >> nth=2")
+        await page.locator(last).wait_for()
+        moved = await page.evaluate(
+            """() => new Promise((done) => {
+              let sum = 0;
+              new PerformanceObserver((list) => {
+                for (const entry of list.getEntries()) sum += entry.value;
+              }).observe({ type: "layout-shift", buffered: true });
+              requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(sum), 200)));
+            })"""
+        )
+        # Nobody notices a hundredth of the screen; the start page's last line grows by what it finds out.
+        assert moved < (0.02 if path == "/" else 0.01)

@@ -23,7 +23,12 @@ NAMESPACES = {"http://www.w3.org/2000/svg"}
 
 
 def every_file() -> list[Path]:
-    return [path for folder in ("pages", "sdk", "ui", "style", "assets") for path in sorted((web.FILES / folder).iterdir())]
+    return [
+        path
+        for folder in ("pages", "sdk", "ui", "style", "assets")
+        for path in sorted((web.FILES / folder).rglob("*"))
+        if path.is_file()
+    ]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -93,6 +93,7 @@ export function translatePage() {
     const key = element.getAttribute("data-i18n");
     if (key) setText(element, /** @type {Key} */ (key));
   }
+  document.documentElement.toggleAttribute("data-translated", true);
 }
 
 /** @param {Element} element */

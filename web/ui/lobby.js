@@ -60,7 +60,10 @@ export class Lobby extends HTMLElement {
     const preview = h("div", { class: "preview" }, this.#video, this.#note, h("div", { class: "preview-bar" }, this.#micButton, this.#level, this.#cameraButton));
     this.replaceChildren(h("div", { class: "preview-column" }, preview, this.#micNote), form);
     this.#showButtons();
-    this.#opening = Promise.all([this.#openCamera(), this.#openMicrophone()]).then(() => this.#pickers.refresh());
+    this.#pickers.setAttribute("data-waiting", "");
+    this.#opening = Promise.all([this.#openCamera(), this.#openMicrophone()])
+      .then(() => this.#pickers.refresh())
+      .finally(() => this.#pickers.removeAttribute("data-waiting"));
     if (matchMedia("(hover: hover)").matches) this.#name.focus();
   }
 
