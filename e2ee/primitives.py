@@ -15,6 +15,7 @@ import hmac
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -36,6 +37,7 @@ __all__ = [
     "SIGNATURE_BYTES",
     "TAG_BYTES",
     "KeyPair",
+    "NoPickle",
     "Random",
     "agree",
     "agreement_pair",
@@ -84,8 +86,17 @@ _SMALL_ORDER_X25519 = frozenset(
 )
 
 
+class NoPickle:
+    """Base of what holds secrets: `pickle` and `copy` raise `TypeError`, for a copy in a cache or a log is a leak."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} holds secrets and is neither pickled nor copied")
+
+
 @dataclass(frozen=True, slots=True)
-class KeyPair:
+class KeyPair(NoPickle):
     """A private seed and its public key, whose kind the owner knows. The secret is never shown."""
 
     secret: bytes = field(repr=False)
