@@ -41,7 +41,7 @@ function number(bytes) {
 const coordinate = (point) => number(point) & (2n ** 255n - 1n);
 
 // The coordinates y of the eight points whose order divides 8: (0, 1), (0, -1), (±sqrt(-1), 0) and the four of order 8.
-const ORDER_EIGHT = 2707385501144840649318225287225658788936804267575313519463743609750303021302n;
+const ORDER_EIGHT = 2707385501144840649318225287225658788936804267575313519463743609750303402022n;
 const SMALL_ORDER = new Set([0n, 1n, P - 1n, ORDER_EIGHT, P - ORDER_EIGHT]);
 
 /** Whether an encoded point is one of small order, in whatever form. @param {Uint8Array} point  32 bytes */

@@ -70,6 +70,12 @@ export function lp(value) {
   return concat(u16(value.length), value);
 }
 
+/** `value` itself; `MalformedMessage` unless it has `length` bytes. @param {Bytes} value @param {number} length */
+export function fixed(value, length) {
+  if (value.length !== length) throw new MalformedMessage(`a field has ${value.length} bytes; it must have ${length}`);
+  return value;
+}
+
 /** A user id as the profile writes it; `MalformedMessage` unless it has 1 to 255 bytes of UTF-8. @param {string} userId */
 export function userBytes(userId) {
   const encoded = utf8(userId);
