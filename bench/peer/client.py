@@ -30,6 +30,10 @@ _MEDIA_FIRST_BYTES = range(128, 192)
 _MAX_SLEEP_S = 0.5
 # How late the timer may be: as long as a receiver waits for a reordered packet before it asks for it again.
 _TIMER_SLACK_S = 0.01
+# RFC 7675 5.1: consent expires after 30 s without a valid answer.
+_CONSENT_EXPIRES_S = 30.0
+# With these a check is repeated after 0.5, 1.5, 3.5, 7.5 and 15.5 s, and an answer to any of them counts until after 31.5 s.
+_CONSENT_RETRANSMISSIONS = 5
 _UFRAG_BYTES, _PASSWORD_BYTES, _CNAME_BYTES = 8, 24, 16
 _ICE_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -47,7 +51,11 @@ class PeerState(enum.Enum):
 
 
 class _LoopbackAwareConnection(aioice.Connection):
-    """An ICE agent that gathers on given addresses; aioice itself leaves the loopback out."""
+    """An ICE agent that gathers on given addresses, and is patient; aioice itself leaves the loopback out.
+
+    aioice takes an answer that comes after half a second for none, and gives a connection up after six such: that is a busy machine
+    and not the end of a path.
+    """
 
     def __init__(self, addresses: tuple[str, ...], *, ice_controlling: bool, ufrag: str, password: str) -> None:
         super().__init__(ice_controlling=ice_controlling, use_ipv6=False, local_username=ufrag, local_password=password)
@@ -55,6 +63,27 @@ class _LoopbackAwareConnection(aioice.Connection):
 
     async def get_component_candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[aioice.Candidate]:
         return await super().get_component_candidates(component, list(self._bound_addresses) or addresses, timeout)
+
+    async def query_consent(self) -> None:
+        assert self.remote_password is not None
+        loop = asyncio.get_running_loop()
+        heard_s = loop.time()
+        while loop.time() - heard_s < _CONSENT_EXPIRES_S:
+            # Spread as RFC 7675 5.1 wants it, so that many peers do not check at the same time.
+            await asyncio.sleep(aioice.ice.CONSENT_INTERVAL * random.uniform(0.8, 1.2))
+            for pair in list(self._nominated.values()):
+                check = self.build_request(pair, nominate=False)
+                key = self.remote_password.encode()
+                try:
+                    await pair.protocol.request(
+                        check, pair.remote_addr, integrity_key=key, retransmissions=_CONSENT_RETRANSMISSIONS
+                    )
+                except aioice.stun.TransactionError:
+                    continue
+                heard_s = loop.time()
+        # Closing ends the task of these checks, which is this one.
+        self._query_consent_task = None
+        await self.close()
 
 
 class RtcPeer:
