@@ -13,18 +13,22 @@ MAX_USER_BYTES = 255
 
 
 def u8(value: int) -> bytes:
+    """``value`` in one byte; `OverflowError` for one that does not fit, which is the caller's mistake."""
     return value.to_bytes(1, "big")
 
 
 def u16(value: int) -> bytes:
+    """``value`` in two bytes; `OverflowError` for one that does not fit, which is the caller's mistake."""
     return value.to_bytes(2, "big")
 
 
 def u32(value: int) -> bytes:
+    """``value`` in four bytes; `OverflowError` for one that does not fit, which is the caller's mistake."""
     return value.to_bytes(4, "big")
 
 
 def u64(value: int) -> bytes:
+    """``value`` in eight bytes; `OverflowError` for one that does not fit, which is the caller's mistake."""
     return value.to_bytes(8, "big")
 
 

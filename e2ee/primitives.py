@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from nacl import bindings as sodium
 from nacl.exceptions import BadSignatureError, CryptoError
 
-from e2ee.errors import BadSignature, DecryptionFailed, InvalidKey
+from e2ee.errors import BadSignature, DecryptionFailed, InvalidKey, LimitReached
 
 __all__ = [
     "AESGCM",
@@ -46,6 +46,7 @@ __all__ = [
     "decapsulate",
     "encapsulate",
     "hkdf",
+    "hkdf_expand",
     "hmac_sha256",
     "kem_pair",
     "open_sealed",
@@ -53,6 +54,7 @@ __all__ = [
     "sign",
     "signing_pair",
     "system_random",
+    "verifies",
     "verify",
 ]
 
@@ -65,6 +67,8 @@ KEM_PUBLIC_BYTES = 1184
 KEM_CIPHERTEXT_BYTES = 1088
 KEM_SEED_BYTES = 64
 EMPTY_SALT = bytes(32)
+# RFC 5869: the block counter is one byte.
+_HKDF_MAX_BYTES = 255 * 32
 
 # Fills the number of bytes asked for. Only tests pass another one than the system's.
 Random = Callable[[int], bytes]
@@ -104,6 +108,7 @@ class KeyPair(NoPickle):
 
 
 def sha256(*parts: bytes) -> bytes:
+    """SHA-256 of all parts, one after the other."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -111,15 +116,22 @@ def sha256(*parts: bytes) -> bytes:
 
 
 def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """HMAC-SHA256 (RFC 2104)."""
     return hmac.digest(key, message, "sha256")
 
 
 def hkdf(salt: bytes, ikm: bytes, info: bytes, length: int) -> bytes:
-    """HKDF-SHA256 (RFC 5869); ``length`` up to 8,160 bytes. An empty salt is that of the RFC, 32 zero bytes."""
-    prk = hmac.digest(salt or EMPTY_SALT, ikm, "sha256")
+    """HKDF-SHA256 (RFC 5869); `LimitReached` above 8,160 bytes. An empty salt is that of the RFC, 32 zero bytes."""
+    return hkdf_expand(hmac.digest(salt or EMPTY_SALT, ikm, "sha256"), info, length)
+
+
+def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
+    """The second half of `hkdf`, from a pseudorandom key."""
     block = hmac.digest(prk, info + b"\x01", "sha256")
     if length <= len(block):
         return block[:length]
+    if length > _HKDF_MAX_BYTES:
+        raise LimitReached(f"HKDF-SHA256 gives at most {_HKDF_MAX_BYTES} bytes, not {length}")
     blocks = [block]
     for counter in range(2, -(-length // 32) + 1):
         block = hmac.digest(prk, block + info + counter.to_bytes(1, "big"), "sha256")
@@ -128,7 +140,14 @@ def hkdf(salt: bytes, ikm: bytes, info: bytes, length: int) -> bytes:
 
 
 def open_sealed(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """AES-256-GCM decryption; `DecryptionFailed` on any failure."""
+    """AES-256-GCM decryption; `DecryptionFailed` on any failure, a nonce of another length among them.
+
+    A key of another length is `InvalidKey`: the profile has no AES-128, which the library would take without a word.
+    """
+    if len(key) != KEY_BYTES:
+        raise InvalidKey("an AES-256 key does not have 32 bytes")
+    if len(nonce) != NONCE_BYTES:
+        raise DecryptionFailed("the data does not open")
     try:
         return AESGCM(key).decrypt(nonce, sealed, aad)
     except InvalidTag:
@@ -180,15 +199,25 @@ def sign(key: KeyPair, kind: str, body: bytes) -> bytes:
 
 def verify(public: bytes, kind: str, body: bytes, signature: bytes) -> None:
     """`BadSignature` unless ``signature`` is that of ``kind`` and ``body`` under ``public``; `InvalidKey` for what is no key."""
+    if not verifies(public, PREFIX + kind.encode() + b"\x00" + body, signature):
+        raise BadSignature(f"the signature of kind {kind!r} does not verify")
+
+
+def verifies(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` is that of the bare ``message``; `InvalidKey` for what is no key.
+
+    The profile signs nothing without a kind: this is what `verify` stands on, and what published vectors are checked with.
+    """
     if len(public) != KEY_BYTES:
         raise InvalidKey("an Ed25519 public key is not valid")
     if len(signature) != SIGNATURE_BYTES:
-        raise BadSignature("a signature does not have 64 bytes")
+        return False
     try:
-        sodium.crypto_sign_open(signature + PREFIX + kind.encode() + b"\x00" + body, public)
+        sodium.crypto_sign_open(signature + message, public)
     except BadSignatureError:
         check_signing_key(public)
-        raise BadSignature(f"the signature of kind {kind!r} does not verify") from None
+        return False
+    return True
 
 
 def encapsulate(public: bytes) -> tuple[bytes, bytes]:

@@ -122,6 +122,11 @@ class Ratchet(NoPickle):
         next_send_header: HeaderKey,
         next_receive_header: HeaderKey,
         limits: Limits,
+        sending: _Sending | None = None,
+        previous: int = 0,
+        receiving: _Receiving | None = None,
+        step: int = 0,
+        skipped: SkippedKeys | None = None,
     ) -> None:
         self._prefix = bytes((VERSION, TYPE_MESSAGE, suite, 0))
         self._transcript = transcript
@@ -130,13 +135,13 @@ class Ratchet(NoPickle):
         self._root = root
         self._own = own
         self._remote = remote  # None: the responder, which has read nothing yet.
-        self._sending: _Sending | None = None  # None: a new pair is due at the next send.
-        self._previous = 0  # The length of the last sending chain, where there is none now.
-        self._receiving: _Receiving | None = None
+        self._sending = sending  # None: a new pair is due at the next send.
+        self._previous = previous  # The length of the last sending chain, where there is none now.
+        self._receiving = receiving
         self._next_send_header = next_send_header
         self._next_receive_header = next_receive_header
-        self._step = 0  # How many receiving chains there have been.
-        self._skipped = SkippedKeys()
+        self._step = step  # How many receiving chains there have been.
+        self._skipped = SkippedKeys() if skipped is None else skipped
 
     @classmethod
     def initiator(
@@ -145,7 +150,7 @@ class Ratchet(NoPickle):
         """The side that sends first. ``keys`` are RK, HK and NHK of the handshake; draws its first pair (32 bytes)."""
         own = agreement_pair(random(KEY_BYTES))
         root, chain, next_header = _root_step(keys[:KEY_BYTES], own.secret, remote)
-        ratchet = cls(
+        return cls(
             suite=suite,
             transcript=transcript,
             root=root,
@@ -154,9 +159,8 @@ class Ratchet(NoPickle):
             next_send_header=next_header,
             next_receive_header=HeaderKey(keys[2 * KEY_BYTES :]),
             limits=limits,
+            sending=_Sending(chain, HeaderKey(keys[KEY_BYTES : 2 * KEY_BYTES]), 0, 0),
         )
-        ratchet._sending = _Sending(chain, HeaderKey(keys[KEY_BYTES : 2 * KEY_BYTES]), 0, 0)
-        return ratchet
 
     @classmethod
     def responder(cls, suite: int, transcript: bytes, keys: bytes, own: KeyPair, limits: Limits = DEFAULT_LIMITS) -> Ratchet:
@@ -221,7 +225,8 @@ class Ratchet(NoPickle):
         """What ``accept`` makes of the padded plaintext of a message of type 1 that stood behind ``outer``.
 
         ``accept`` is called after the tag was checked and before anything is stored; if it raises, nothing is. ``now`` is in Unix
-        seconds. Raises `MalformedMessage`, `DecryptionFailed`, `DuplicateMessage`, `TooManySkipped`, `CounterExhausted`, `InvalidKey`.
+        seconds. Raises `MalformedMessage`, `DecryptionFailed`, `DuplicateMessage`, `TooManySkipped`, `CounterExhausted` or
+        `InvalidKey`.
         """
         self._check_layout(message)
         step, header = self._open_header(message[_PREFIX_BYTES:_HEADER_NONCE_END], message[_HEADER_NONCE_END:_HEADER_END])
@@ -371,7 +376,15 @@ class Ratchet(NoPickle):
             HeaderKey(reader.take(KEY_BYTES)),
             HeaderKey(reader.take(KEY_BYTES)),
         )
-        ratchet = cls(
+        previous = reader.u32()
+        sending = _Sending(reader.take(KEY_BYTES), HeaderKey(reader.take(KEY_BYTES)), reader.u32(), reader.u32())
+        receiving = _Receiving(reader.take(KEY_BYTES), HeaderKey(reader.take(KEY_BYTES)), reader.u32())
+        step, count = reader.u32(), reader.u32()
+        headers = {reader.u32(): HeaderKey(reader.take(KEY_BYTES)) for _ in range(reader.u8())}
+        kept = SkippedKeys.load(headers, skipped if count else ())
+        if len(kept) != count:
+            raise MalformedMessage("the stored skipped keys are not those of the session")
+        return cls(
             suite=suite,
             transcript=transcript,
             root=root,
@@ -380,17 +393,9 @@ class Ratchet(NoPickle):
             next_send_header=next_send,
             next_receive_header=next_receive,
             limits=limits,
+            sending=sending if flags & _HAS_SENDING else None,
+            previous=previous,
+            receiving=receiving if flags & _HAS_RECEIVING else None,
+            step=step,
+            skipped=kept,
         )
-        ratchet._previous = reader.u32()
-        sending = _Sending(reader.take(KEY_BYTES), HeaderKey(reader.take(KEY_BYTES)), reader.u32(), reader.u32())
-        receiving = _Receiving(reader.take(KEY_BYTES), HeaderKey(reader.take(KEY_BYTES)), reader.u32())
-        ratchet._sending = sending if flags & _HAS_SENDING else None
-        ratchet._receiving = receiving if flags & _HAS_RECEIVING else None
-        ratchet._step = reader.u32()
-        count = reader.u32()
-        headers = {reader.u32(): HeaderKey(reader.take(KEY_BYTES)) for _ in range(reader.u8())}
-        if count:
-            ratchet._skipped.load(headers, skipped)
-        if len(ratchet._skipped) != count:
-            raise MalformedMessage("the stored skipped keys are not those of the session")
-        return ratchet

@@ -121,8 +121,10 @@ class SkippedKeys(NoPickle):
         self._added, self._removed = {}, []
         return changes
 
-    def load(self, headers: dict[int, HeaderKey], stored: Iterable[tuple[bytes, bytes]]) -> None:
+    @classmethod
+    def load(cls, headers: dict[int, HeaderKey], stored: Iterable[tuple[bytes, bytes]]) -> SkippedKeys:
         """Take back what a store holds; `MalformedMessage` for what `drain_changes` did not give for these chains."""
+        self = cls()
         for store_key, record in sorted(stored):
             reader = Reader(store_key + record)
             step, number, version = reader.u32(), reader.u32(), reader.u8()
@@ -131,7 +133,8 @@ class SkippedKeys(NoPickle):
             if version != _VERSION or step not in headers:
                 raise MalformedMessage("a stored skipped key does not belong to its session")
             self.add(step, headers[step], ((number, key),))
-        self._added = {}
+        self.drain_changes()
+        return self
 
 
 def _store_key(place: tuple[int, int]) -> bytes:

@@ -16,6 +16,7 @@ from e2ee.padding import pad
 from e2ee.prekeys import Bundle, KemPreKey, OneTimePreKey, SignedPreKey
 from e2ee.primitives import (
     AESGCM,
+    KeyPair,
     agree,
     agreement_pair,
     encapsulate,
@@ -101,40 +102,52 @@ def type1(
     return before + body
 
 
-def handshake(
-    name: str, suite: int, *, one_time: bool, kem: str | None, old: dict[str, Any] | None, **sides: Any
-) -> dict[str, Any]:
-    """One case; ``kem`` is None, "last" or "once", ``old`` the same case of the file that is there."""
-    alice = Party(sides.get("a", "alice@example.org"), 7, sides.get("a_suites", [1, 2]))
-    bob = Party(sides.get("b", "b\u00f6b"), sides.get("b_device", 0xFFFFFFFF), sides.get("b_suites", [1, 2]))
-    spk_seed, opk_seed, kpk_seed = seed(f"{name}/spk"), seed(f"{name}/opk"), seed(f"{name}/kpk", 64)
-    spk, opk, kpk = agreement_pair(spk_seed), agreement_pair(opk_seed), kem_pair(kpk_seed)
-    ids = {"spk": 0x01020304, "opk": 0x11121314, "kpk": 0x21222324}
+class Prekeys:
+    """The prekeys of one case; ``kem`` is None, "last" or "once"."""
 
-    def signed(kind: str, label: str, public: bytes) -> tuple[int, int, bytes, bytes]:
-        body = ids[label].to_bytes(4, "big") + NOW.to_bytes(8, "big") + public
-        return ids[label], NOW, public, sign(bob.signing, kind, body)
-
-    bundle = Bundle(
-        bob.certificate,
-        SignedPreKey(*signed("spk", "spk", spk.public)),
-        OneTimePreKey(ids["opk"], opk.public) if one_time else None,
-        KemPreKey(*signed(f"kem-{kem}", "kpk", kpk.public)) if kem else None,
-        kem == "once",
-    )
-    draws = seed(f"{name}/random", 88)
-    ek, ratchet = agreement_pair(draws[:32]), agreement_pair(draws[32:64])
-    agreements = [agree(alice.agreement.secret, spk.public), agree(ek.secret, bob.agreement.public), agree(ek.secret, spk.public)]
-    agreements += [agree(ek.secret, opk.public)] if one_time else []
-    with_kem = suite == 2
-    secret, ciphertext = b"", b""
-    if with_kem:
-        recorded = (
-            old["kem"]
-            if old
-            else dict(zip(("secret", "ciphertext"), (part.hex() for part in encapsulate(kpk.public)), strict=True))
+    def __init__(self, name: str, owner: Party, *, one_time: bool, kem: str | None) -> None:
+        self.seeds = {"spk": seed(f"{name}/spk"), "opk": seed(f"{name}/opk"), "kpk": seed(f"{name}/kpk", 64)}
+        self.spk, self.opk, self.kpk = (
+            agreement_pair(self.seeds["spk"]),
+            agreement_pair(self.seeds["opk"]),
+            kem_pair(self.seeds["kpk"]),
         )
-        secret, ciphertext = bytes.fromhex(recorded["secret"]), bytes.fromhex(recorded["ciphertext"])
+        self.ids = {"spk": 0x01020304, "opk": 0x11121314, "kpk": 0x21222324}
+        self.owner, self.one_time, self.kem = owner, one_time, kem
+
+    def _signed(self, kind: str, label: str, public: bytes) -> tuple[int, int, bytes, bytes]:
+        body = self.ids[label].to_bytes(4, "big") + NOW.to_bytes(8, "big") + public
+        return self.ids[label], NOW, public, sign(self.owner.signing, kind, body)
+
+    def bundle(self) -> bytes:
+        return Bundle(
+            self.owner.certificate,
+            SignedPreKey(*self._signed("spk", "spk", self.spk.public)),
+            OneTimePreKey(self.ids["opk"], self.opk.public) if self.one_time else None,
+            KemPreKey(*self._signed(f"kem-{self.kem}", "kpk", self.kpk.public)) if self.kem else None,
+            self.kem == "once",
+        ).encode()
+
+    def to_json(self) -> dict[str, Any]:
+        def shown(label: str, **more: Any) -> dict[str, Any]:
+            return {"id": self.ids[label], "seed": self.seeds[label].hex(), **more}
+
+        return {
+            "signed_prekey": shown("spk", created=NOW),
+            "one_time_prekey": shown("opk") if self.one_time else None,
+            "kem_prekey": shown("kpk", created=NOW, once=self.kem == "once") if self.kem else None,
+            "bundle": self.bundle().hex(),
+        }
+
+
+def agreed(
+    suite: int, alice: Party, bob: Party, prekeys: Prekeys, ek: KeyPair, secret: bytes, ciphertext: bytes
+) -> tuple[bytes, bytes]:
+    """T, and RK || HK || NHK."""
+    spk, opk = prekeys.spk, prekeys.opk
+    agreements = [agree(alice.agreement.secret, spk.public), agree(ek.secret, bob.agreement.public), agree(ek.secret, spk.public)]
+    agreements += [agree(ek.secret, opk.public)] if prekeys.one_time else []
+    kem_mark = {"last": b"\x01", "once": b"\x02"}.get(prekeys.kem or "", b"")
     transcript = sha256(
         P
         + b"transcript\x01"
@@ -145,17 +158,38 @@ def handshake(
         + bob.keys()
         + ek.public
         + spk.public,
-        b"\x01" + opk.public if one_time else b"\x00",
-        ({"last": b"\x01", "once": b"\x02"}[kem or ""] + kpk.public + ciphertext) if with_kem else b"\x00",
+        b"\x01" + opk.public if prekeys.one_time else b"\x00",
+        kem_mark + prekeys.kpk.public + ciphertext if suite == 2 else b"\x00",
     )
-    keys = hkdf(bytes(32), b"\xff" * 32 + b"".join(agreements) + secret, P + b"x3dh" + bytes([suite]) + transcript, 96)
+    ikm = b"\xff" * 32 + b"".join(agreements) + secret
+    return transcript, hkdf(bytes(32), ikm, P + b"x3dh" + bytes([suite]) + transcript, 96)
+
+
+def encapsulated(suite: int, public: bytes, old: dict[str, Any] | None) -> tuple[bytes, bytes]:
+    """Secret and ciphertext; those of ``old`` where there is such a case already."""
+    if suite == 1:
+        return b"", b""
+    return (bytes.fromhex(old["kem"]["secret"]), bytes.fromhex(old["kem"]["ciphertext"])) if old else encapsulate(public)
+
+
+def handshake(
+    name: str, suite: int, *, one_time: bool, kem: str | None, old: dict[str, Any] | None, **sides: Any
+) -> dict[str, Any]:
+    """One case; ``kem`` is None, "last" or "once", ``old`` the same case of the file that is there."""
+    alice = Party(sides.get("a", "alice@example.org"), 7, sides.get("a_suites", [1, 2]))
+    bob = Party(sides.get("b", "b\u00f6b"), sides.get("b_device", 0xFFFFFFFF), sides.get("b_suites", [1, 2]))
+    prekeys = Prekeys(name, bob, one_time=one_time, kem=kem)
+    draws = seed(f"{name}/random", 88)
+    ek, ratchet = agreement_pair(draws[:32]), agreement_pair(draws[32:64])
+    secret, ciphertext = encapsulated(suite, prekeys.kpk.public, old)
+    transcript, keys = agreed(suite, alice, bob, prekeys, ek, secret, ciphertext)
     root, header_key, next_header_key = keys[:32], keys[32:64], keys[64:]
-    flags = one_time | (2 if with_kem else 0) | (4 if with_kem and kem == "once" else 0)
-    used = [ids["spk"], ids["opk"] if one_time else 0, ids["kpk"] if with_kem else 0]
+    flags = one_time | (2 if suite == 2 else 0) | (4 if suite == 2 and kem == "once" else 0)
+    used = [prekeys.ids["spk"], prekeys.ids["opk"] * one_time, prekeys.ids["kpk"] * (suite == 2)]
     named = b"".join(number.to_bytes(4, "big") for number in used)
     outer = bytes([1, 2, suite, flags]) + alice.keys() + alice.certificate.device_signature + ek.public + named + ciphertext
     content, reply_content = f"\x00first message of {name}".encode(), b"\x00" + seed(f"{name}/reply", 200)
-    step = hkdf(root, agree(ratchet.secret, spk.public), P + b"root", 96)
+    step = hkdf(root, agree(ratchet.secret, prekeys.spk.public), P + b"root", 96)
     message = outer + type1(suite, transcript, outer, header_key, step[32:64], ratchet.public, draws[64:], content)
     reply_draws = seed(f"{name}/reply-random", 56)
     answering = agreement_pair(reply_draws[:32])
@@ -168,12 +202,9 @@ def handshake(
         "policy": {"min_suite": suite, "require_one_time": one_time},
         "initiator": alice.to_json(),
         "responder": bob.to_json(),
-        "signed_prekey": {"id": ids["spk"], "created": NOW, "seed": spk_seed.hex()},
-        "one_time_prekey": {"id": ids["opk"], "seed": opk_seed.hex()} if one_time else None,
-        "kem_prekey": {"id": ids["kpk"], "created": NOW, "seed": kpk_seed.hex(), "once": kem == "once"} if kem else None,
-        "bundle": bundle.encode().hex(),
+        **prekeys.to_json(),
         "random": draws.hex(),
-        "kem": {"ciphertext": ciphertext.hex(), "secret": secret.hex()} if with_kem else None,
+        "kem": {"ciphertext": ciphertext.hex(), "secret": secret.hex()} if suite == 2 else None,
         "content": content.hex(),
         "transcript": transcript.hex(),
         "root_key": root.hex(),
