@@ -1,0 +1,22 @@
+"""Where the published test vectors are: `SALAM_VECTORS`, or the folder `shared/vectors` beside the repository."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+__all__ = ["load_vectors"]
+
+_BESIDE = Path(__file__).resolve().parents[3] / "shared" / "vectors"
+
+
+def load_vectors(name: str) -> Any:
+    """The JSON file ``name`` of the folder, for example ``"wycheproof/x25519_test.json"``; the test is skipped where it is absent."""
+    path = Path(os.environ.get("SALAM_VECTORS", _BESIDE)) / name
+    if not path.is_file():
+        pytest.skip(f"{path} is not there; SALAM_VECTORS names the folder of the test vectors")
+    return json.loads(path.read_text())
