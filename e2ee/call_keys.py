@@ -127,10 +127,14 @@ class SenderKeys(Generic[Peer]):
         if self._present.step == STEPS - 1:
             key = self._fresh()
             self._admit(peer)
-            return self._announce(key, now, self._limits.frame_key_switch_s)
+            return self._announce(key, now)
         self._admit(peer)
         self._use(self._present.next())
         return [SendKey(peer, self._present)]
+
+    def again(self, peer: Peer) -> list[Event[Peer]]:
+        """The key that ``peer`` should have, for its device lost it. Nothing happens for one who is not there."""
+        return [SendKey(peer, self._next or self._present)] if peer in self._peers else []
 
     def remove(self, peer: Peer, now: float) -> list[Event[Peer]]:
         """``peer`` left: a new generation for everybody else. Nothing happens for one who is not there.
@@ -141,13 +145,11 @@ class SenderKeys(Generic[Peer]):
             return []
         key = self._fresh()
         del self._peers[peer]
-        # Whoever left first must not hear longer because others leave after them.
-        patience_s = min(self._limits.frame_key_switch_s, max(0.0, self.deadline - now))
-        return self._announce(key, now, patience_s)
+        return self._announce(key, now)
 
     def renew(self, now: float) -> list[Event[Peer]]:
         """A new generation although nobody left: a peer's device changed, say. `CounterExhausted` past the last."""
-        return self._announce(self._fresh(), now, min(self._limits.frame_key_switch_s, max(0.0, self.deadline - now)))
+        return self._announce(self._fresh(), now)
 
     def acknowledged(self, peer: Peer, generation: int) -> list[Event[Peer]]:
         """``peer`` has the key of ``generation``; what is not awaited from it changes nothing."""
@@ -185,10 +187,11 @@ class SenderKeys(Generic[Peer]):
         self._last_generation += 1
         return MediaKey(self._last_generation, 0, self._random(KEY_BYTES))
 
-    def _announce(self, key: MediaKey, now: float, patience_s: float) -> list[Event[Peer]]:
+    def _announce(self, key: MediaKey, now: float) -> list[Event[Peer]]:
         self._next = key
         self._unacknowledged = set(self._peers)
-        self.deadline = now + patience_s
+        # Whoever left first must not hear longer because others leave after them.
+        self.deadline = min(now + self._limits.frame_key_switch_s, max(now, self.deadline))
         events: list[Event[Peer]] = [SendKey(peer, key) for peer in self._peers]
         return events if events else self._switch(key)
 

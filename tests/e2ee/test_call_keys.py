@@ -186,6 +186,18 @@ def test_a_join_during_a_switch_gets_the_new_key_alone(rings: dict[str, KeyRing[
     assert opens(rings["eman"], shown(keys), 1.0) == FRAME
 
 
+def test_a_device_that_lost_its_keys_gets_the_one_to_come(rings: dict[str, KeyRing[str]]) -> None:
+    keys = SenderKeys(["badr", "dina"], random=seeded())
+    assert deliver(keys.again("badr"), rings) == ["badr"]
+    assert opens(rings["badr"], shown(keys)) == FRAME
+    assert keys.again("eman") == []
+    keys.remove("dina", 0.0)
+    rings["badr"] = KeyRing()
+    assert deliver(keys.again("badr"), rings) == ["badr"]
+    keys.acknowledged("badr", 1)
+    assert opens(rings["badr"], shown(keys)) == FRAME
+
+
 def test_renewing_tells_everybody(rings: dict[str, KeyRing[str]]) -> None:
     keys = SenderKeys(["badr"], random=seeded())
     assert deliver(keys.renew(3.0), rings) == ["badr"]
@@ -453,7 +465,7 @@ class CallMachine(RuleBasedStateMachine):
         if acknowledge:
             self.keys.acknowledged(event.peer, event.key.generation)
 
-    @rule(seconds=st.sampled_from([0.1, 1.0, 2.0, 11.0]))
+    @rule(seconds=st.sampled_from([0.125, 1.0, 2.0, 11.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
         if self.now >= self.keys.deadline:
