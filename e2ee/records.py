@@ -70,6 +70,7 @@ def skipped_table(user_id: str, device_id: int, base_key: bytes) -> str:
     return f"skipped/{device_id}/{base_key.hex()}/{user_id}"
 
 
+@lru_cache(_PARSED)
 def device_key(user_id: str, device_id: int) -> bytes:
     """The key of what belongs to one device of one user."""
     return lp(user_bytes(user_id)) + u32(device_id)
