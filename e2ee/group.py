@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import Generic, TypeVar
 
 from e2ee.certificates import NO_HASH, DeviceCertificate
@@ -33,8 +34,9 @@ from e2ee.group_records import (
 from e2ee.group_state import GroupState, Resolver
 from e2ee.limits import DEFAULT_LIMITS, MAX_COUNTER, Limits
 from e2ee.padding import pad
-from e2ee.primitives import KeyPair, Random, check_signing_key, system_random
-from e2ee.sender_keys import GroupMessage, ReceivingKey, SendingKey, SkippedKey
+from e2ee.primitives import KeyPair, NoPickle, Random, check_signing_key, system_random
+from e2ee.sender_keys import GroupMessage, ReceivingKey, SendingKey, read_skipped, skipped_record
+from e2ee.skipped import SkippedKey
 
 __all__ = ["Delivery", "GroupSession", "SenderKeyGroup"]
 
@@ -102,7 +104,7 @@ class GroupSession(ABC, Generic[D]):
         """
 
 
-class SenderKeyGroup(GroupSession[SenderKeyDistribution]):
+class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
     """A group in which each device has a sender key that it gives to all others pairwise.
 
     ``own`` is the certificate of this device. Any method that raises leaves everything as it was.
@@ -369,7 +371,7 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution]):
         opened = key.open(parsed, binding=_binding(state_hash, address), now=now, limits=self._limits)
         self._journal.put(key_name(address, key.key_id), key.to_record)
         for number in opened.kept:
-            self._journal.put(skipped_name(address, key.key_id, number), key.skipped[number].to_record)
+            self._journal.put(skipped_name(address, key.key_id, number), partial(skipped_record, key.skipped[number]))
         for number in opened.dropped:
             self._journal.delete(skipped_name(address, key.key_id, number))
         return opened.content
@@ -400,10 +402,13 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution]):
             elif kind == RecordKind.KEY:
                 self._receiving.setdefault(address, {})[key_id] = ReceivingKey.from_record(record)
             else:
-                skipped.setdefault((address, key_id), {})[number] = SkippedKey.from_record(record)
+                skipped.setdefault((address, key_id), {})[number] = read_skipped(record)
         self._due = sum(self._holders.values())
         for (address, key_id), keys in skipped.items():
-            self._receiving[address][key_id].restore_skipped(keys)
+            key = self._receiving.get(address, {}).get(key_id)
+            if key is None:
+                raise MalformedMessage("a stored skipped key does not belong to a sender key")
+            key.restore_skipped(keys)
         self._journal = Journal(set(records))
 
     def _require_member(self) -> None:

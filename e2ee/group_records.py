@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from e2ee.content import KEY_ID_BYTES
 from e2ee.encoding import Reader, lp, u32, user_bytes
+from e2ee.errors import MalformedMessage
 
 __all__ = ["SENDING_NAME", "STATE_NAME", "Address", "Journal", "RecordKind", "holder_name", "key_name", "read_name", "skipped_name"]
 
@@ -53,6 +54,8 @@ def read_name(name: bytes) -> tuple[bytes, Address, bytes, int]:
     """The kind, device, key id and number in the name of a holder, key or skipped key; `MalformedMessage` for another name."""
     reader = Reader(name)
     kind = reader.take(1)
+    if kind not in (RecordKind.HOLDER, RecordKind.KEY, RecordKind.SKIPPED):
+        raise MalformedMessage("a record of a group has an unknown name")
     address = (reader.user(), reader.device_id())
     key_id = b"" if kind == RecordKind.HOLDER else reader.take(KEY_ID_BYTES)
     number = reader.u32() if kind == RecordKind.SKIPPED else 0

@@ -123,7 +123,8 @@ class GroupState:
                         raise GroupStateMismatch("somebody who is to be removed is no member")
             case OperationKind.ROLE | OperationKind.RENEW:
                 _replace(members, operation)
-            case OperationKind.REKEY:
+            case _:
+                # A rekey leaves the members as they are.
                 pass
         _check_size(members, limits)
         if members and all(member.role is not Role.ADMIN for member in members.values()):

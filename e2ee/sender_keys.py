@@ -29,6 +29,7 @@ from e2ee.primitives import (
     SIGNATURE_BYTES,
     TAG_BYTES,
     KeyPair,
+    NoPickle,
     Random,
     hmac_sha256,
     open_sealed,
@@ -36,8 +37,9 @@ from e2ee.primitives import (
     signing_pair,
     verify,
 )
+from e2ee.skipped import SkippedKey
 
-__all__ = ["GroupMessage", "Opened", "ReceivingKey", "SendingKey", "SkippedKey"]
+__all__ = ["GroupMessage", "Opened", "ReceivingKey", "SendingKey", "read_skipped", "skipped_record"]
 
 _VERSION = 1
 _TYPE = 3
@@ -79,7 +81,7 @@ class GroupMessage:
         return GroupMessage(group_id, epoch, key_id, iteration, nonce, sealed, signature, data[:_HEAD_BYTES])
 
 
-class SendingKey:
+class SendingKey(NoPickle):
     """The sender key of this device. It only moves forward; nothing that it has sent can be opened with it."""
 
     __slots__ = ("_chain_key", "_created", "_iteration", "_key_id", "_signing")
@@ -151,26 +153,6 @@ class SendingKey:
 
 
 @dataclass(frozen=True, slots=True)
-class SkippedKey:
-    """The key of a message that has not come yet, and since when (Unix seconds) it is kept."""
-
-    message_key: bytes = field(repr=False)
-    since: int
-
-    def to_record(self) -> bytes:
-        """The key as it is stored; secret."""
-        return u8(_RECORD_VERSION) + u64(self.since) + self.message_key
-
-    @staticmethod
-    def from_record(record: bytes) -> SkippedKey:
-        """What `to_record` wrote; `MalformedMessage` for anything else."""
-        reader = _record_reader(record)
-        since, message_key = reader.u64(), reader.take(KEY_BYTES)
-        reader.done()
-        return SkippedKey(message_key, since)
-
-
-@dataclass(frozen=True, slots=True)
 class Opened:
     """What reading a message gave: its content, and the numbers whose skipped keys came and went."""
 
@@ -179,7 +161,7 @@ class Opened:
     dropped: tuple[int, ...]
 
 
-class ReceivingKey:
+class ReceivingKey(NoPickle):
     """The sender key of another device, from the message on at which this device was given it.
 
     ``epoch`` is that in which it was given, ``account`` the account key of its owner then, or None as long as that epoch is ahead.
@@ -213,18 +195,13 @@ class ReceivingKey:
         return self._key_id
 
     @property
-    def iteration(self) -> int:
-        """The number of the next message in the chain."""
-        return self._iteration
-
-    @property
     def skipped(self) -> Mapping[int, SkippedKey]:
         """The keys of messages that have not come yet, by number, the oldest first. Not to be kept: it changes."""
         return MappingProxyType(self._skipped)
 
     def restore_skipped(self, skipped: Mapping[int, SkippedKey]) -> None:
         """Take back the skipped keys, which are stored one by one."""
-        self._skipped = dict(sorted(skipped.items(), key=lambda item: (item[1].since, item[0])))
+        self._skipped = dict(sorted(skipped.items(), key=lambda item: (item[1].added, item[0])))
 
     def open(self, message: GroupMessage, *, binding: bytes, now: float, limits: Limits) -> Opened:
         """The content of a message under this key; ``now`` in Unix seconds.
@@ -266,7 +243,7 @@ class ReceivingKey:
         """The numbers whose keys have been kept for too long. They were put in by time, so the first that is young ends it."""
         expired = []
         for number, key in self._skipped.items():
-            if now - key.since < limits.skipped_lifetime_s:
+            if now - key.added < limits.skipped_lifetime_s:
                 break
             expired.append(number)
         return tuple(expired)
@@ -286,6 +263,19 @@ class ReceivingKey:
         account = reader.take(KEY_BYTES) if reader.u8() else None
         reader.done()
         return ReceivingKey(key_id, chain_key, public, iteration=iteration, epoch=epoch, account=account, serial=serial)
+
+
+def skipped_record(key: SkippedKey) -> bytes:
+    """A skipped key as it is stored; secret."""
+    return u8(_RECORD_VERSION) + u64(key.added) + key.message_key
+
+
+def read_skipped(record: bytes) -> SkippedKey:
+    """What `skipped_record` wrote; `MalformedMessage` for anything else."""
+    reader = _record_reader(record)
+    added, message_key = reader.u64(), reader.take(KEY_BYTES)
+    reader.done()
+    return SkippedKey(message_key, added)
 
 
 def _step(chain_key: bytes) -> tuple[bytes, bytes]:
