@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from e2ee.encoding import Reader, check_device_id, fixed, lp, u8, u16, u32, u64, user_bytes
 from e2ee.errors import DeviceListRollback, LimitReached, MalformedMessage, UnsupportedVersion, UntrustedIdentity
@@ -91,10 +92,7 @@ class DeviceCertificate:
 
     def verify(self) -> None:
         """Check both signatures and all three keys: `BadSignature` or `InvalidKey`."""
-        check_agreement_key(self.agreement)
-        body = _device_key_body(user_bytes(self.user_id), self.device_id, self.signing, self.agreement)
-        verify(self.signing, "device-key", body, self.device_signature)
-        verify(self.account, "device-cert", self.encoded[:-SIGNATURE_BYTES], self.encoded[-SIGNATURE_BYTES:])
+        _verify_certificate(self.encoded)
 
     def check_follows(self, known: DeviceCertificate) -> None:
         """`UntrustedIdentity` unless this is the same device with the same signing key, which a device id keeps for ever."""
@@ -102,6 +100,18 @@ class DeviceCertificate:
             raise UntrustedIdentity("a certificate is that of another device", old=known.signing, new=self.signing)
         if self.signing != known.signing:
             raise UntrustedIdentity("a known device has another signing key", old=known.signing, new=self.signing)
+
+
+# The same certificate comes with a device list, with each bundle and with a linked device: it is verified once. What is kept is
+# public, and a failure is not kept. 1,024 devices are those of the largest group, and some 400 bytes each stay under a megabyte.
+@lru_cache(maxsize=1_024)
+def _verify_certificate(encoded: bytes) -> None:
+    certificate = DeviceCertificate.parse(encoded)
+    check_agreement_key(certificate.agreement)
+    user = user_bytes(certificate.user_id)
+    body = _device_key_body(user, certificate.device_id, certificate.signing, certificate.agreement)
+    verify(certificate.signing, "device-key", body, certificate.device_signature)
+    verify(certificate.account, "device-cert", encoded[:-SIGNATURE_BYTES], encoded[-SIGNATURE_BYTES:])
 
 
 def issue_certificate(

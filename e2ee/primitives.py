@@ -47,6 +47,7 @@ __all__ = [
     "encapsulate",
     "hkdf",
     "hkdf_expand",
+    "hmac_pair",
     "hmac_sha256",
     "kem_pair",
     "open_sealed",
@@ -68,6 +69,8 @@ KEM_CIPHERTEXT_BYTES = 1088
 KEM_SEED_BYTES = 64
 EMPTY_SALT = bytes(32)
 # RFC 5869: the block counter is one byte.
+_HMAC_BLOCK_BYTES = 64
+_INNER_PAD, _OUTER_PAD = (int.from_bytes(bytes([pad]) * _HMAC_BLOCK_BYTES, "little") for pad in (0x36, 0x5C))
 _HKDF_MAX_BYTES = 255 * 32
 
 # Fills the number of bytes asked for. Only tests pass another one than the system's.
@@ -115,9 +118,26 @@ def sha256(*parts: bytes) -> bytes:
     return digest.digest()
 
 
+def _hmac_pads(key: bytes) -> tuple[bytes, bytes]:
+    """The two blocks that HMAC puts before its inputs (RFC 2104 section 2), for a key of at most a block."""
+    number = int.from_bytes(key, "little")
+    return (number ^ _INNER_PAD).to_bytes(_HMAC_BLOCK_BYTES, "little"), (number ^ _OUTER_PAD).to_bytes(_HMAC_BLOCK_BYTES, "little")
+
+
 def hmac_sha256(key: bytes, message: bytes) -> bytes:
     """HMAC-SHA256 (RFC 2104)."""
     return hmac.digest(key, message, "sha256")
+
+
+def hmac_pair(key: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes]:
+    """`hmac_sha256` of two messages under one key of at most 64 bytes.
+
+    Composed of SHA-256 here, as in `hkdf_expand`, because the library prepares the key anew for each message, which is most of the
+    cost of a short one; the steps of a chain are nothing but these.
+    """
+    sha = hashlib.sha256
+    inner, outer = _hmac_pads(key)
+    return sha(outer + sha(inner + first).digest()).digest(), sha(outer + sha(inner + second).digest()).digest()
 
 
 def hkdf(salt: bytes, ikm: bytes, info: bytes, length: int) -> bytes:
@@ -126,17 +146,18 @@ def hkdf(salt: bytes, ikm: bytes, info: bytes, length: int) -> bytes:
 
 
 def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
-    """The second half of `hkdf`, from a pseudorandom key."""
-    block = hmac.digest(prk, info + b"\x01", "sha256")
-    if length <= len(block):
-        return block[:length]
+    """The second half of `hkdf`, from a pseudorandom key of 32 bytes."""
     if length > _HKDF_MAX_BYTES:
         raise LimitReached(f"HKDF-SHA256 gives at most {_HKDF_MAX_BYTES} bytes, not {length}")
-    blocks = [block]
-    for counter in range(2, -(-length // 32) + 1):
-        block = hmac.digest(prk, block + info + counter.to_bytes(1, "big"), "sha256")
-        blocks.append(block)
-    return b"".join(blocks)[:length]
+    sha = hashlib.sha256
+    inner, outer = _hmac_pads(prk)
+    block = keys = sha(outer + sha(inner + info + b"\x01").digest()).digest()
+    counter = 1
+    while len(keys) < length:
+        counter += 1
+        block = sha(outer + sha(inner + block + info + counter.to_bytes(1, "big")).digest()).digest()
+        keys += block
+    return keys[:length]
 
 
 def open_sealed(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:

@@ -32,7 +32,7 @@ from e2ee.primitives import (
     agree,
     agreement_pair,
     hkdf,
-    hmac_sha256,
+    hmac_pair,
 )
 from e2ee.skipped import HeaderKey, SkippedChanges, SkippedKey, SkippedKeys
 
@@ -63,8 +63,8 @@ def _skip(chain: bytes, start: int, end: int, now: float) -> tuple[bytes, list[t
     keys: list[tuple[int, SkippedKey]] = []
     added = int(now)
     for number in range(start, end):
-        keys.append((number, SkippedKey(hmac_sha256(chain, _MESSAGE_STEP), added)))
-        chain = hmac_sha256(chain, _CHAIN_STEP)
+        message_key, chain = hmac_pair(chain, _MESSAGE_STEP, _CHAIN_STEP)
+        keys.append((number, SkippedKey(message_key, added)))
     return chain, keys
 
 
@@ -200,7 +200,7 @@ class Ratchet(NoPickle):
             own, root, sending, next_header = self._turn_to_send(random)
         else:
             own, root, next_header = self._own, self._root, self._next_send_header
-        number, chain = sending.number, sending.chain
+        number = sending.number
         # One less than the limit, so that the length of the chain, which the next one tells as PN, stays below it too.
         if number >= MAX_COUNTER - 1:
             raise CounterExhausted("a sending chain has reached its last message")
@@ -209,8 +209,9 @@ class Ratchet(NoPickle):
         start = self._prefix + nonce + sending.header.cipher.encrypt(nonce, plain, self._aad)
         nonce = random(NONCE_BYTES)
         start += nonce
-        body = AESGCM(hmac_sha256(chain, _MESSAGE_STEP)).encrypt(nonce, padded, self._transcript + outer + start)
-        sending.chain, sending.number = hmac_sha256(chain, _CHAIN_STEP), number + 1
+        message_key, chain = hmac_pair(sending.chain, _MESSAGE_STEP, _CHAIN_STEP)
+        body = AESGCM(message_key).encrypt(nonce, padded, self._transcript + outer + start)
+        sending.chain, sending.number = chain, number + 1
         self._own, self._root, self._sending, self._next_send_header = own, root, sending, next_header
         return start + body
 
@@ -243,8 +244,9 @@ class Ratchet(NoPickle):
         if ahead:
             self._check_room(ahead, 0, step, now)
             chain, skipped = _skip(chain, receiving.number, number, now)
-        content = accept(self._open_body(hmac_sha256(chain, _MESSAGE_STEP), message, outer))
-        receiving.chain, receiving.number = hmac_sha256(chain, _CHAIN_STEP), number + 1
+        message_key, chain = hmac_pair(chain, _MESSAGE_STEP, _CHAIN_STEP)
+        content = accept(self._open_body(message_key, message, outer))
+        receiving.chain, receiving.number = chain, number + 1
         if skipped:
             self._skipped.add(step, receiving.header, skipped)
         if self._skipped:
@@ -278,13 +280,14 @@ class Ratchet(NoPickle):
             self._check_room(number, left, step, now)
         root, chain, next_header = _root_step(self._root, self._own.secret, remote)
         chain, skipped = _skip(chain, 0, number, now)
-        content = accept(self._open_body(hmac_sha256(chain, _MESSAGE_STEP), message, outer))
+        message_key, chain = hmac_pair(chain, _MESSAGE_STEP, _CHAIN_STEP)
+        content = accept(self._open_body(message_key, message, outer))
         if ended is not None and left:
             self._skipped.add(self._step, ended.header, _skip(ended.chain, ended.number, previous, now)[1])
         header, self._next_receive_header = self._next_receive_header, next_header
         if skipped:
             self._skipped.add(step, header, skipped)
-        self._receiving = _Receiving(hmac_sha256(chain, _CHAIN_STEP), header, number + 1)
+        self._receiving = _Receiving(chain, header, number + 1)
         self._root, self._remote, self._step = root, remote, step
         if self._sending is not None:
             self._previous, self._sending = self._sending.number, None
