@@ -34,7 +34,7 @@ def node_modules(need_program: Callable[..., str]) -> Path:
 @pytest.fixture
 def sources() -> list[Path]:
     """Every module of the client."""
-    return sorted(path for folder in ("sdk", "ui", "pages") for path in (web.FILES / folder).glob("*.js"))
+    return sorted(path for folder in ("sdk", "ui", "pages") for path in (web.FILES / folder).rglob("*.js"))
 
 
 @pytest.fixture

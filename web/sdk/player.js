@@ -148,8 +148,8 @@ export class Player extends Emitter {
   #startHls(Hls) {
     const token = this.#token;
     const hls = new Hls({
+      // The playlists have no parts, but only in this mode does the player go faster for a while after it has fallen behind.
       lowLatencyMode: true,
-      // How far from the edge to play is the playlist's to say (PART-HOLD-BACK), so no count is set here.
       maxLiveSyncPlaybackRate: 1.1,
       // Pages with Trusted Types refuse worker URLs made from strings.
       enableWorker: !("trustedTypes" in globalThis),
