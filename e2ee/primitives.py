@@ -11,7 +11,6 @@ Python cannot promise, constant time of its own operations and wiping of memory,
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -119,22 +118,26 @@ def sha256(*parts: bytes) -> bytes:
 
 
 def _hmac_pads(key: bytes) -> tuple[bytes, bytes]:
-    """The two blocks that HMAC puts before its inputs (RFC 2104 section 2), for a key of at most a block."""
+    """The two blocks that HMAC puts before its inputs (RFC 2104 section 2)."""
+    if len(key) > _HMAC_BLOCK_BYTES:
+        key = hashlib.sha256(key).digest()
     number = int.from_bytes(key, "little")
     return (number ^ _INNER_PAD).to_bytes(_HMAC_BLOCK_BYTES, "little"), (number ^ _OUTER_PAD).to_bytes(_HMAC_BLOCK_BYTES, "little")
 
 
 def hmac_sha256(key: bytes, message: bytes) -> bytes:
-    """HMAC-SHA256 (RFC 2104)."""
-    return hmac.digest(key, message, "sha256")
+    """HMAC-SHA256 (RFC 2104).
+
+    Composed of SHA-256, here and in the two functions below: `hmac.digest` looks the algorithm up and prepares the key for each
+    message, which is most of the cost of the short ones here (twice in each step of a chain, four times in each root step).
+    """
+    sha = hashlib.sha256
+    inner, outer = _hmac_pads(key)
+    return sha(outer + sha(inner + message).digest()).digest()
 
 
 def hmac_pair(key: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes]:
-    """`hmac_sha256` of two messages under one key of at most 64 bytes.
-
-    Composed of SHA-256 here, as in `hkdf_expand`, because the library prepares the key anew for each message, which is most of the
-    cost of a short one; the steps of a chain are nothing but these.
-    """
+    """`hmac_sha256` of two messages under one key: a step of a chain."""
     sha = hashlib.sha256
     inner, outer = _hmac_pads(key)
     return sha(outer + sha(inner + first).digest()).digest(), sha(outer + sha(inner + second).digest()).digest()
@@ -142,7 +145,7 @@ def hmac_pair(key: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes]:
 
 def hkdf(salt: bytes, ikm: bytes, info: bytes, length: int) -> bytes:
     """HKDF-SHA256 (RFC 5869); `LimitReached` above 8,160 bytes. An empty salt is that of the RFC, 32 zero bytes."""
-    return hkdf_expand(hmac.digest(salt or EMPTY_SALT, ikm, "sha256"), info, length)
+    return hkdf_expand(hmac_sha256(salt, ikm), info, length)
 
 
 def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
