@@ -523,6 +523,9 @@ class RandomRun(RuleBasedStateMachine):
         self.keys: dict[tuple[str, int], Deliveries] = {address: [] for address in self.parties}
         self.messages: list[tuple[tuple[str, int], int, bytes, bytes]] = []
         self.was_read: set[tuple[tuple[str, int], int]] = set()
+        # Who was given a sender key, and the epoch in which it was first given, by key id.
+        self.handed: dict[bytes, set[tuple[str, int]]] = {}
+        self.made: dict[bytes, int] = {}
         self.count = 0
 
     def certificates(self) -> list[DeviceCertificate]:
@@ -586,9 +589,27 @@ class RandomRun(RuleBasedStateMachine):
         for user, device, key in deliveries:
             assert self.is_in(self.parties[user, device], group.epoch)
             self.keys[user, device].append((*address, key))
+            self.handed.setdefault(key.key_id, set()).add((user, device))
+            self.made.setdefault(key.key_id, group.epoch)
         group.mark_distributed(deliveries)
         message = group.encrypt(text, now=NOW)
         self.messages.append((address, group.epoch, text, message))
+        self.check_holders(message[24:32], group.epoch)
+
+    def check_holders(self, key_id: bytes, epoch: int) -> None:
+        """Nobody who is gone has the key that is sent with, and none is older than the last rekey."""
+        for holder in self.handed.get(key_id, ()):
+            assert holder in self.present
+            assert self.is_in(self.parties[holder], epoch)
+        since = self.log[self.made.get(key_id, epoch) + 1 : epoch + 1]
+        assert all(Operation.parse(encoded).kind is not OperationKind.REKEY for encoded in since)
+
+    @rule(thief=st.integers(0, 6), victim=st.integers(0, 6), which=st.integers(0, 99))
+    def pass_on(self, thief: int, victim: int, which: int) -> None:
+        """A device gives another's sender key to a third as its own."""
+        waiting = self.keys[self.joined(victim)[0]]
+        if waiting:
+            waiting.append((*self.joined(thief)[0], waiting[which % len(waiting)][2]))
 
     @rule(who=st.integers(0, 6), which=st.integers(0, 99), again=st.booleans())
     def deliver_key(self, who: int, which: int, again: bool) -> None:
@@ -604,6 +625,9 @@ class RandomRun(RuleBasedStateMachine):
         except GroupStateMismatch:
             assert key.epoch > group.epoch
             return
+        except NotAMember:
+            # Only one that was passed on.
+            assert self.truth[key.epoch].account_at(user, key.epoch) is None
         if not again:
             del waiting[place]
 
