@@ -15,7 +15,7 @@ help:
 	@echo "make docs         write the generated parts of docs/ again"
 	@echo "make lint         style and types alone"
 	@echo "make fuzz         throw mutated input at every parser, SECONDS (60) for each"
-	@echo "make bench        measure the media plane's cost per packet"
+	@echo "make bench        measure the media plane's cost per packet, and encryption beside other libraries"
 	@echo "make screenshots  make the pictures in docs/ again"
 	@echo "make lock         resolve the dependencies again into requirements/"
 	@echo "make clean        remove everything that make has made"
@@ -49,8 +49,9 @@ SECONDS ?= 60
 fuzz: $(VENV)/.test
 	$(BIN)/python -m fuzz --seconds $(SECONDS)
 
-bench: $(VENV)/.run
+bench: $(VENV)/.test
 	$(BIN)/python -m sfu.plane.measure
+	$(BIN)/salam bench e2ee --against vodozemac,olm,doubleratchet
 
 screenshots: $(VENV)/.test
 	SALAM_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/end_to_end/test_screenshots.py

@@ -1,4 +1,4 @@
-"""The command line: ``salam serve | demo | doctor | token``."""
+"""The command line: ``salam serve | demo | doctor | token | bench``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from salam import ConfigError, SalamError
+from salam_server.cli_bench import bench_app
 
 if TYPE_CHECKING:
     from salam_server.run import Site
@@ -41,6 +42,9 @@ DataOption = Annotated[str | None, typer.Option("--data-dir", help="Folder for e
 LogFormatOption = Annotated[str | None, typer.Option("--log-format", help="human or json.")]
 LogLevelOption = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+app.add_typer(bench_app)
 
 
 def main() -> None:

@@ -1,0 +1,62 @@
+"""The commands ``salam bench …``: measurements of this machine that anybody can repeat."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.encryption import Report
+
+__all__ = ["bench_app"]
+
+bench_app = typer.Typer(name="bench", help="Measure on this machine.", no_args_is_help=True)
+
+
+@bench_app.callback()
+def _bench() -> None:
+    """Keep ``salam bench`` a group while it has one command."""
+
+
+@bench_app.command("e2ee")
+def measure_e2ee(
+    against: Annotated[str, typer.Option(help="Libraries to compare with, by commas: vodozemac, olm, doubleratchet.")] = "",
+    rounds: Annotated[int, typer.Option(help="Rounds; the figures are their medians.")] = 5,
+    operations: Annotated[int, typer.Option(help="Messages per figure and round.")] = 2_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Fail when a floor of the project is not reached.")] = False,
+) -> None:
+    """Measure end-to-end encryption beside other libraries: one process, in turns, in CPU time."""
+    from bench.encryption import measure_encryption
+
+    names = [name.strip() for name in against.split(",") if name.strip()]
+    report = measure_encryption(names, rounds=rounds, operations=operations)
+    if as_json:
+        typer.echo(json.dumps(report.as_json(), indent=2))
+    else:
+        _print_tables(report)
+    for line in report.failed:
+        typer.echo(f"below the floor: {line}", err=True)
+    if check and report.failed:
+        raise typer.Exit(1)
+
+
+def _print_tables(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    def table(title: str, rows: dict[str, dict[str, float]]) -> Table:
+        columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+        made = Table("", *columns, title=title)
+        for label, row in rows.items():
+            made.add_row(label, *(f"{row[name]:,}" if name in row else "-" for name in columns))
+        return made
+
+    console = Console()
+    console.print(table("Operations per CPU-second (forged_us: microseconds of CPU a message)", report.figures))
+    if report.ratios:
+        console.print(table("Ours to theirs", report.ratios))
+    if report.stores:
+        console.print(table("A whole device, messages per CPU-second by store", report.stores))
