@@ -29,7 +29,7 @@ from e2ee.group_records import (
     holder_name,
     key_name,
     read_name,
-    skipped_name,
+    skipped_prefix,
 )
 from e2ee.group_state import GroupState, Resolver
 from e2ee.limits import DEFAULT_LIMITS, MAX_COUNTER, Limits
@@ -370,10 +370,11 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
             raise NotAMember("the sender key is that of another account key of the sender")
         opened = key.open(parsed, binding=_binding(state_hash, address), now=now, limits=self._limits)
         self._journal.put(key_name(address, key.key_id), key.to_record)
-        for number in opened.kept:
-            self._journal.put(skipped_name(address, key.key_id, number), partial(skipped_record, key.skipped[number]))
+        prefix = skipped_prefix(address, key.key_id)
+        for number, skipped in opened.kept.items():
+            self._journal.put(prefix + u32(number), partial(skipped_record, skipped))
         for number in opened.dropped:
-            self._journal.delete(skipped_name(address, key.key_id, number))
+            self._journal.delete(prefix + u32(number))
         return opened.content
 
     def drain_changes(self) -> dict[bytes, bytes | None]:
@@ -445,8 +446,9 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
         if not keys:
             del self._receiving[address]
         self._journal.delete(key_name(address, key.key_id))
+        prefix = skipped_prefix(address, key.key_id)
         for number in key.skipped:
-            self._journal.delete(skipped_name(address, key.key_id, number))
+            self._journal.delete(prefix + u32(number))
 
     def _retire(self) -> None:
         """Forget the sending key: the next `prepare_send` makes another."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
 from e2ee.certificates import NO_HASH
-from e2ee.content import GROUP_ID_BYTES
+from e2ee.content import GROUP_ID_BYTES, GroupOperations, encode
 from e2ee.encoding import Reader, check_device_id, fixed, lp, u8, u16, u32, u64, user_bytes
-from e2ee.errors import MalformedMessage, UnsupportedVersion
+from e2ee.errors import LimitReached, MalformedMessage, UnsupportedVersion
+from e2ee.limits import DEFAULT_LIMITS, Limits
 from e2ee.primitives import KEY_BYTES, PREFIX, SIGNATURE_BYTES, KeyPair, sha256, sign, verify
 
-__all__ = ["Member", "Operation", "OperationKind", "Role", "sign_operation"]
+__all__ = ["Member", "Operation", "OperationKind", "Role", "chain_contents", "sign_operation"]
 
 _VERSION = 1
+# What the length before an operation can say. 256 members with ids of 200 bytes fit.
+_MAX_BYTES = 65_535
+_LENGTH_BYTES = 2
 
 
 class OperationKind(IntEnum):
@@ -64,6 +69,8 @@ class Operation:
     @staticmethod
     def parse(data: bytes) -> Operation:
         """Read an operation, without judging it; `MalformedMessage` for whatever is none."""
+        if len(data) > _MAX_BYTES:
+            raise MalformedMessage(f"a group operation has {len(data)} bytes; it may have {_MAX_BYTES}")
         reader = Reader(data)
         version = reader.u8()
         if version != _VERSION:
@@ -105,7 +112,7 @@ def sign_operation(
     """Write and sign an operation; members and users are put in order.
 
     Whether the group takes it is not judged here (`GroupState.changed`), only that it can be read again: `MalformedMessage` for no
-    member or user at all, or one that is there twice. ``time`` is in Unix seconds.
+    member or user at all, one that is there twice, or more than 65,535 bytes. ``time`` is in Unix seconds.
     """
     ordered_members = tuple(sorted(members, key=lambda member: user_bytes(member.user_id)))
     ordered_users = tuple(sorted(users, key=user_bytes))
@@ -123,6 +130,28 @@ def sign_operation(
         )
     )
     return Operation.parse(body + sign(signing, "group-op", body))
+
+
+def chain_contents(group_id: bytes, operations: Iterable[bytes], *, limits: Limits = DEFAULT_LIMITS) -> list[GroupOperations]:
+    """A chain for somebody who joins, in as many pieces as it takes for each to fit into one message.
+
+    Raises `LimitReached` for an operation that fits into none.
+    """
+    room = limits.max_content_bytes - len(encode(GroupOperations(group_id=group_id, operations=())))
+    pieces: list[list[bytes]] = []
+    left = 0
+    for operation in operations:
+        size = len(operation) + _LENGTH_BYTES
+        if size > room:
+            raise LimitReached(
+                f"an operation of {len(operation)} bytes does not fit into {limits.max_content_bytes} (max_content_bytes)"
+            )
+        if size > left:
+            pieces.append([])
+            left = room
+        pieces[-1].append(operation)
+        left -= size
+    return [GroupOperations(group_id=group_id, operations=tuple(piece)) for piece in pieces]
 
 
 def _write_arguments(kind: OperationKind, members: tuple[Member, ...], users: tuple[str, ...]) -> bytes:

@@ -11,7 +11,17 @@ from e2ee.content import KEY_ID_BYTES
 from e2ee.encoding import Reader, lp, u32, user_bytes
 from e2ee.errors import MalformedMessage
 
-__all__ = ["SENDING_NAME", "STATE_NAME", "Address", "Journal", "RecordKind", "holder_name", "key_name", "read_name", "skipped_name"]
+__all__ = [
+    "SENDING_NAME",
+    "STATE_NAME",
+    "Address",
+    "Journal",
+    "RecordKind",
+    "holder_name",
+    "key_name",
+    "read_name",
+    "skipped_prefix",
+]
 
 # A device: user id and device id.
 Address = tuple[str, int]
@@ -45,9 +55,9 @@ def key_name(address: Address, key_id: bytes) -> bytes:
     return RecordKind.KEY + _address(address) + key_id
 
 
-def skipped_name(address: Address, key_id: bytes, number: int) -> bytes:
-    """The name of the record of one skipped message key."""
-    return RecordKind.SKIPPED + _address(address) + key_id + u32(number)
+def skipped_prefix(address: Address, key_id: bytes) -> bytes:
+    """What the names of the records of a sender key's skipped message keys begin with; the message's number, a u32, ends them."""
+    return RecordKind.SKIPPED + _address(address) + key_id
 
 
 def read_name(name: bytes) -> tuple[bytes, Address, bytes, int]:

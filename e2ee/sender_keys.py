@@ -154,10 +154,10 @@ class SendingKey(NoPickle):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What reading a message gave: its content, and the numbers whose skipped keys came and went."""
+    """What reading a message gave: its content, the skipped keys that came by number, and the numbers of those that went."""
 
     content: bytes = field(repr=False)
-    kept: range
+    kept: Mapping[int, SkippedKey] = field(repr=False)
     dropped: tuple[int, ...]
 
 
@@ -223,10 +223,10 @@ class ReceivingKey(NoPickle):
         ahead = message.iteration - self._iteration
         if ahead > limits.max_skip or len(self._skipped) - len(expired) + ahead > limits.max_skipped_stored:
             raise TooManySkipped(f"{ahead} messages of a sender key are missing")
-        chain_key, passed = self._chain_key, {}
+        chain_key, passed, added = self._chain_key, {}, int(now)
         for number in range(self._iteration, message.iteration):
             message_key, chain_key = _step(chain_key)
-            passed[number] = SkippedKey(message_key, int(now))
+            passed[number] = SkippedKey(message_key, added)
         message_key, chain_key = _step(chain_key)
         content = _open(message_key, message, binding)
         self._chain_key, self._iteration = chain_key, message.iteration + 1
@@ -236,8 +236,7 @@ class ReceivingKey(NoPickle):
         for number in dropped:
             del self._skipped[number]
         self._skipped.update(passed)
-        first = self._iteration - 1 - len(passed)
-        return Opened(content, range(first, first + len(passed)), dropped)
+        return Opened(content, passed, dropped)
 
     def _expired(self, now: float, limits: Limits) -> tuple[int, ...]:
         """The numbers whose keys have been kept for too long. They were put in by time, so the first that is young ends it."""

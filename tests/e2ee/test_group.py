@@ -193,8 +193,10 @@ def test_two_views_of_a_group_do_not_read_each_other() -> None:
     room.share(ALICE, (ALICE_2, BOB))
     with pytest.raises(BadSignature):
         room.read(BOB, ALICE, room[ALICE].encrypt(b"", now=NOW))
-    with pytest.raises(GroupStateMismatch):
-        room[BOB].apply(left.encoded, RESOLVE)
+    following = room[ALICE].propose(ALICE.signing, OperationKind.REKEY, time=3)
+    for operation in (left, following):
+        with pytest.raises(GroupStateMismatch):
+            room[BOB].apply(operation.encoded, RESOLVE)
 
 
 def test_a_leaving_member_is_done() -> None:

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from e2ee import content
 from e2ee.certificates import NO_HASH
 from e2ee.encoding import lp
 from e2ee.errors import E2EEError, GroupStateMismatch, LimitReached, MalformedMessage, NotAMember, UnsupportedVersion
-from e2ee.group_operation import Member, Operation, OperationKind, Role, sign_operation
+from e2ee.group_operation import Member, Operation, OperationKind, Role, chain_contents, sign_operation
 from e2ee.group_state import GroupState
 from e2ee.limits import DEFAULT_LIMITS, Limits
 from tests.support.group_parties import Directory, Party, make_party
@@ -184,6 +185,32 @@ def test_no_flipped_bit_of_an_operation_is_accepted(kind: OperationKind) -> None
     for end in range(len(good.encoded)):
         with pytest.raises(MalformedMessage):
             Operation.parse(good.encoded[:end])
+
+
+def test_an_operation_has_at_most_65535_bytes() -> None:
+    long_ids = tuple(Member(f"{number:0250}", bytes(32)) for number in range(229))
+    fitting = operation(created(), OperationKind.ADD, members=long_ids)
+    assert 65_000 < len(fitting.encoded) <= 65_535
+    with pytest.raises(MalformedMessage, match="65535"):
+        operation(created(), OperationKind.ADD, members=(*long_ids, Member("x" * 255, bytes(32))))
+    with pytest.raises(LimitReached, match="fit"):
+        chain_contents(GROUP_ID, [bytes(65_516)])
+
+
+def test_a_long_chain_comes_in_pieces() -> None:
+    state = created()
+    chain = [operation(None, OperationKind.CREATE, members=(ALICE.member(Role.ADMIN),)).encoded]
+    for _ in range(9):
+        chain.append(operation(state, OperationKind.REKEY).encoded)
+        state = after(state, OperationKind.REKEY)
+    limits = Limits(max_content_bytes=600)
+    pieces = chain_contents(GROUP_ID, chain, limits=limits)
+    assert len(pieces) == 3
+    assert all(len(content.encode(piece)) <= 600 for piece in pieces)
+    assert GroupState.replay([one for piece in pieces for one in piece.operations], RESOLVE) == state
+    assert len(chain_contents(GROUP_ID, chain)) == 1
+    assert chain_contents(GROUP_ID, [bytes(65_515)])[0].operations == (bytes(65_515),)
+    assert chain_contents(GROUP_ID, []) == []
 
 
 @given(st.binary(max_size=300))

@@ -253,7 +253,7 @@ def test_no_secret_is_shown_or_pickled() -> None:
     opened = pair.receiving.open(GroupMessage.parse(pair.send(b"")), binding=BINDING, now=NOW, limits=DEFAULT_LIMITS)
     first = pair.receiving.open(GroupMessage.parse(message), binding=BINDING, now=NOW, limits=DEFAULT_LIMITS)
     assert "secret" not in repr(first)
-    assert repr(opened) == "Opened(kept=range(0, 2), dropped=())"
+    assert (repr(opened), list(opened.kept)) == ("Opened(dropped=())", [0, 1])
     for secret in (pair.sending, pair.receiving, pair.receiving.skipped[1]):
         assert "\\x" not in repr(secret)
         with pytest.raises(TypeError):
