@@ -106,9 +106,10 @@ class _Channel(NoPickle):
         key = self._primary if by_primary else self._new_device
         return nonce + AESGCM(key).encrypt(nonce, plain, self._bound + step)
 
-    def open(self, sealed: bytes, *, by_primary: bool, step: bytes = b"") -> bytes:
+    def open(self, sealed: Reader, *, by_primary: bool, step: bytes = b"") -> Reader:
         key = self._primary if by_primary else self._new_device
-        return open_sealed(key, sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._bound + step)
+        nonce = sealed.take(NONCE_BYTES)
+        return Reader(open_sealed(key, nonce, sealed.rest(), self._bound + step))
 
 
 def _message(data: bytes) -> Reader:
@@ -222,7 +223,7 @@ class NewDevice(_Side):
         reader = _message(proposal)
         primary = reader.take(KEY_BYTES)
         channel = _Channel(agree(self._ephemeral.secret, primary), self._offer, primary)
-        body = Reader(channel.open(reader.rest(), by_primary=True))
+        body = channel.open(reader, by_primary=True)
         user_id, device_id, account = body.user(), body.device_id(), check_signing_key(body.take(KEY_BYTES))
         body.done()
         signature = device_key_signature(self._signing, user_id, device_id, self._agreement.public)
@@ -241,14 +242,14 @@ class NewDevice(_Side):
         """
         self._expect(LinkState.CONFIRMED)
         assert self._channel is not None
-        body = Reader(self._channel.open(_message(message).rest(), by_primary=True, step=_STEP_COMPLETE))
+        body = self._channel.open(_message(message), by_primary=True, step=_STEP_COMPLETE)
         certificate, devices = DeviceCertificate.parse(body.lp()), DeviceList.parse(body.rest(), limits)
+        certificate.verify()
+        devices.verify()
         expected = (self._user_id, self._device_id, self._account, self._signing.public, self._agreement.public)
         named = (certificate.user_id, certificate.device_id, certificate.account, certificate.signing, certificate.agreement)
         if named != expected or not devices.includes(certificate):
             raise UntrustedIdentity("the certificate or the device list is not that of this device", new=certificate.account)
-        certificate.verify()
-        devices.verify()
         self._state = LinkState.LINKED
         return certificate, devices
 
@@ -298,7 +299,7 @@ class PrimaryDevice(_Side):
         self._expect(LinkState.PROPOSED)
         assert self._offer is not None
         assert self._channel is not None
-        body = Reader(self._channel.open(_message(message).rest(), by_primary=False))
+        body = self._channel.open(_message(message), by_primary=False)
         nonce, signature = body.take(KEY_BYTES), body.take(SIGNATURE_BYTES)
         body.done()
         if not hmac.compare_digest(_commitment(nonce), self._offer.commitment):

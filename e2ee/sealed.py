@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from e2ee.certificates import DeviceCertificate
 from e2ee.encoding import Reader, check_device_id, fixed, lp, u8, u32, u64, user_bytes
 from e2ee.errors import MalformedMessage, UnsupportedSuite, UnsupportedVersion, UntrustedIdentity
-from e2ee.hpke import hpke_open, hpke_seal
+from e2ee.hpke import ENCAPSULATED_BYTES, hpke_open, hpke_seal
 from e2ee.limits import DAY_S, SUITE_X25519
 from e2ee.primitives import KEY_BYTES, PREFIX, SIGNATURE_BYTES, KeyPair, Random, sign, system_random, verify
 
@@ -100,7 +100,8 @@ def open_sender(
         raise MalformedMessage("this is no sealed message")
     if suite != SUITE_X25519:
         raise UnsupportedSuite(f"a sealed message has suite {suite}; this release reads {SUITE_X25519}")
-    inside = Reader(hpke_open(agreement, head.rest(), info=_info(own), aad=_HEAD))
+    encapsulated = head.take(ENCAPSULATED_BYTES)
+    inside = Reader(hpke_open(agreement, encapsulated + head.rest(), info=_info(own), aad=_HEAD))
     sender = SenderCertificate.parse(inside.lp())
     message = _check_inner(inside.rest())
     sender.verify(server, now=now)
