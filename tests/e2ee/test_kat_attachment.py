@@ -56,6 +56,13 @@ def test_open(case: dict[str, Any]) -> None:
     assert file.readall() == content
 
 
+def stream(descriptor: AttachmentDescriptor, sealed: bytes) -> None:
+    opener = AttachmentOpener(descriptor)
+    for at in range(0, len(sealed), 997):
+        opener.feed(sealed[at : at + 997])
+    opener.finish()
+
+
 @pytest.mark.parametrize("case", chosen("attachment", "open_refused"))
 def test_open_refused(case: dict[str, Any]) -> None:
     if "of" in case:
@@ -66,10 +73,7 @@ def test_open_refused(case: dict[str, Any]) -> None:
     expected = {name: case[name] for name in ("error", "chunk") if name in case}
     descriptor = AttachmentDescriptor.parse(bytes.fromhex(case["descriptor"]))
     with pytest.raises(E2EEError) as streamed:
-        opener = AttachmentOpener(descriptor)
-        for at in range(0, len(sealed), 997):
-            opener.feed(sealed[at : at + 997])
-        opener.finish()
+        stream(descriptor, sealed)
     assert refusal(streamed.value) == expected
     with pytest.raises(E2EEError) as read:
         OpenedFile(io.BytesIO(sealed), descriptor).readall()

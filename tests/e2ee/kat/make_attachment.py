@@ -2,8 +2,8 @@
 
 Types of cases. ``content_size`` stands for that many bytes of which byte i is ``(7 i + i div 256) mod 256``:
 
-- ``seal``: ``content`` or ``content_size`` with ``random`` gives ``sealed`` (or its ``sealed_sha256`` and ``sealed_size``) and, with
-  ``mime_type`` and ``file_name``, ``descriptor``.
+- ``seal``: ``content`` or ``content_size`` with ``random`` gives ``sealed`` (or its ``sealed_sha256`` and ``sealed_size``) and,
+  with ``mime_type`` and ``file_name``, ``descriptor``.
 - ``open``: ``sealed`` with ``descriptor`` gives ``content_size``; ``reads`` are ranges [offset, length] of it and what they hold.
 - ``open_refused``: the stream of the case ``of`` after ``edit``, or one of its own, gives ``error``; ``chunk`` is the number of the
   chunk that is to blame, or null.
@@ -14,6 +14,7 @@ Types of cases. ``content_size`` stands for that many bytes of which byte i is `
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from e2ee.attachment import AttachmentDescriptor, AttachmentOpener, AttachmentSealer, padded_size
 from e2ee.chunk_stream import ChunkCipher, StreamHeader
@@ -81,6 +82,10 @@ def _refused(name: str, descriptor: str, sealed: bytes, of: str | None = None, e
     raise AssertionError(f"{name} was not refused")
 
 
+def _with_size(descriptor: str, size: int) -> str:
+    return replace(AttachmentDescriptor.parse(bytes.fromhex(descriptor)), size=size).encode().hex()
+
+
 def _refusals(of: Case) -> list[Case]:
     descriptor, sealed = of["descriptor"], bytes.fromhex(of["sealed"])
     third = 28 + 2 * 4112
@@ -102,14 +107,10 @@ def _refusals(of: Case) -> list[Case]:
         other = raw.copy()
         other[at] ^= 1
         cases.append(_refused(name, other.hex(), sealed, of["name"]))
-    bigger = AttachmentDescriptor.parse(bytes(raw))
-    sizes = (bigger.size + 4096, 100)
-    for size in sizes:
-        fields = {"key": bigger.key, "digest": bigger.digest, "mime_type": "", "name": ""}
-        cases.append(_refused(f"a size of {size}", AttachmentDescriptor(size=size, **fields).encode().hex(), sealed, of["name"]))
+    for size in (9_000 + 4_096, 100):
+        cases.append(_refused(f"a size of {size}", _with_size(descriptor, size), sealed, of["name"]))
     for size in (5 * 1024**3 + 1, 2**64 - 1):
-        fields = {"key": bigger.key, "digest": bigger.digest, "mime_type": "", "name": ""}
-        cases.append(_refused(f"{size} bytes are too many", AttachmentDescriptor(size=size, **fields).encode().hex(), b""))
+        cases.append(_refused(f"{size} bytes are too many", _with_size(descriptor, size), b""))
     cases.append(_refused("the last flag is turned", *stream("turned", 500, 12, wrong_last=True)))
     return cases
 

@@ -4,9 +4,9 @@ Types of cases:
 
 - ``link``: the whole of one linking. The new device has ``signing_seed``, ``agreement_seed`` and ``suites`` and draws
   ``new_random``; the primary has ``account_seed``, gives ``user`` and ``device`` and draws ``primary_random``. The messages are
-  ``offer``, ``proposal``, ``accept`` and ``complete``, the digits ``code``. The certificate is of the time ``created``, and the list
-  is ``devices``. ``refused`` are messages that the side reading step 1, 2, 3 or 4 refuses before it reads the right one: ``edit`` of
-  that step's message, or a ``message``, gives ``error``.
+  ``offer``, ``proposal``, ``accept`` and ``complete``, the digits ``code``. ``certificate`` is of the time ``created``, and the
+  list is ``devices``. ``refused`` are messages that the side reading step 2, 3 or 4 refuses before it reads the right one:
+  ``edit`` of that step's message, or a ``message``, gives ``error``.
 - ``offer_refused``: ``offer`` gives ``error`` to the primary.
 """
 

@@ -3,8 +3,8 @@
 Types of cases:
 
 - ``hpke``: ``plain`` for the X25519 pair of ``recipient_seed`` with ``info``, ``aad`` and ``random`` gives ``sealed``, and back.
-- ``certificate``: the server of ``server_seed`` issues ``encoded`` for user, device, signing key and time; ``times`` are [now, error
-  or null].
+- ``certificate``: the server of ``server_seed`` issues ``encoded`` for user, device, signing key and time; ``times`` are [now,
+  error or null].
 - ``certificate_refused``: ``encoded`` after ``edit`` gives ``error`` at ``now``.
 - ``seal``: ``message`` from the device of ``sender_certificate`` to that of ``recipient_certificate`` with ``random`` gives
   ``sealed``, which the pair of ``agreement_seed`` opens at ``now``.
