@@ -1,9 +1,11 @@
 import { CallStats } from "./call_stats.js";
+import { CallEncryption } from "./e2ee/call_encryption.js";
 import { Emitter } from "./emitter.js";
 import { LayerRequests } from "./layers.js";
 import { Publisher } from "./publisher.js";
 import { Subscriber } from "./subscriber.js";
 
+/** @import { CallKeySource } from "./e2ee/call_encryption.js" */
 /** @import { Signaling } from "./signaling.js" */
 /** @import { RemoteTrack } from "./subscriber.js" */
 /** @import { ChatLine, Joined, ParticipantInfo, QualityReport, Source, SpeakerLevel, SubscribeOffer, TrackInfo, Welcome } from "./messages.js" */
@@ -45,6 +47,7 @@ export class Call extends Emitter {
   /** @type {Map<Source, {track: MediaStreamTrack | null, muted: boolean}>} */ local = new Map();
   /** @type {Publisher | null} */ publisher = null;
   /** @type {Subscriber | null} */ subscriber = null;
+  /** @type {CallEncryption | null} */ encryption = null;
   participantId = "";
   moderator = false;
   canPublish = true;
@@ -80,6 +83,19 @@ export class Call extends Emitter {
 
   get name() {
     return this.#name;
+  }
+
+  /**
+   * Encrypts everything that is sent end to end, and plays nothing that does not come encrypted from the key of whom it is said to be.
+   *
+   * To be called before `join`. Without the others' keys nothing of them is seen or heard; nothing falls back to the clear.
+   *
+   * @param {{keys: CallKeySource}} options  throws a DOMException named `NotSupportedError` where the browser cannot, and
+   *   `InvalidStateError` in a call that has begun
+   */
+  enableEncryption({ keys }) {
+    if (this.publisher || this.encryption) throw new DOMException("encryption is switched on once, before joining", "InvalidStateError");
+    this.encryption = new CallEncryption({ keys, onFailed: () => this.emit("failed", new Error("the encryption of the call stopped")) });
   }
 
   /**
@@ -197,6 +213,7 @@ export class Call extends Emitter {
       local: [...this.local].map(([source, { track, muted }]) => ({ source, muted, live: track?.readyState === "live" })),
       quality: [...this.quality.values()],
       link: this.stats.link,
+      encryption: this.encryption?.state ?? null,
     };
   }
 
@@ -206,6 +223,7 @@ export class Call extends Emitter {
       server.on("participant_joined", ({ participant }) => {
         if (participant.participant_id === this.participantId) return;
         this.participants.set(participant.participant_id, participant);
+        this.encryption?.keys.joined(participant.participant_id);
         this.emit("participant_joined", participant);
       }),
       server.on("participant_left", ({ participant_id, reason = "left" }) => this.#remove(participant_id, reason)),
@@ -251,6 +269,7 @@ export class Call extends Emitter {
     if (!participant) return;
     this.participants.delete(id);
     this.quality.delete(id);
+    this.encryption?.keys.left(id);
     this.emit("participant_left", { participant, reason });
   }
 
@@ -313,6 +332,7 @@ export class Call extends Emitter {
     const others = new Map((joined.participants ?? []).map((participant) => [participant.participant_id, participant]));
     for (const id of [...this.participants.keys()]) if (!others.has(id)) this.#remove(id, "left");
     this.participants = others;
+    this.encryption?.keys.entered(this.participantId, [...others.keys()]);
     for (const line of joined.chat ?? []) this.#line(line);
   }
 
@@ -341,8 +361,8 @@ export class Call extends Emitter {
     this.publisher?.close();
     this.subscriber?.close();
     const iceServers = this.#signaling.welcome?.ice_servers ?? [];
-    const publisher = new Publisher({ signaling: this.#signaling, codec: this.#codec, iceServers });
-    const subscriber = new Subscriber({ signaling: this.#signaling, iceServers });
+    const publisher = new Publisher({ signaling: this.#signaling, codec: this.#codec, iceServers, encryption: this.encryption });
+    const subscriber = new Subscriber({ signaling: this.#signaling, iceServers, encryption: this.encryption });
     subscriber.on("track", (track) => this.emit("track", track));
     subscriber.on("ended", (track) => {
       this.#layerRequests.forget(track.track_id);
@@ -385,6 +405,7 @@ export class Call extends Emitter {
     this.#layerRequests.stop();
     this.publisher?.close();
     this.subscriber?.close();
+    this.encryption?.close();
     for (const { track } of this.local.values()) track?.stop();
     this.local.clear();
     this.participants.clear();

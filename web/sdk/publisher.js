@@ -1,3 +1,4 @@
+import { CallEncryption } from "./e2ee/call_encryption.js";
 import { SIMULCAST } from "./layers.js";
 import { Recovery } from "./recovery.js";
 
@@ -16,12 +17,14 @@ export class Publisher {
   /** @type {Promise<void>} */ #turn = Promise.resolve();
   #signaling;
   #codec;
+  #encryption;
   #recovery;
 
-  /** @param {{signaling: Signaling, codec: "vp8" | "h264", iceServers?: RTCIceServer[]}} options */
-  constructor({ signaling, codec, iceServers = [] }) {
+  /** @param {{signaling: Signaling, codec: "vp8" | "h264", iceServers?: RTCIceServer[], encryption?: CallEncryption | null}} options */
+  constructor({ signaling, codec, iceServers = [], encryption = null }) {
     this.#signaling = signaling;
     this.#codec = codec;
+    this.#encryption = encryption;
     this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers });
     this.#recovery = new Recovery(this.pc, () => this.restart());
   }
@@ -113,6 +116,7 @@ export class Publisher {
 
   close() {
     this.#recovery.stop();
+    this.#encryption?.release(this.pc);
     this.pc.close();
   }
 
@@ -152,18 +156,23 @@ export class Publisher {
     const streams = [new MediaStream([track])];
     if (track.kind === "audio") {
       const maxBitrate = AUDIO_MAX_BPS[source === "screen_audio" ? "screen_audio" : "microphone"];
-      return this.pc.addTransceiver(track, { direction: "sendonly", streams, sendEncodings: [{ maxBitrate, priority: "high", networkPriority: "high" }] });
+      const sendEncodings = [{ maxBitrate, priority: /** @type {const} */ ("high"), networkPriority: /** @type {const} */ ("high") }];
+      const transceiver = this.pc.addTransceiver(track, { direction: "sendonly", streams, sendEncodings });
+      this.#encryption?.protectSender(transceiver.sender, source, "opus");
+      return transceiver;
     }
     const sendEncodings = source === "camera" ? SIMULCAST.map((encoding) => ({ ...encoding })) : [{ maxBitrate: SCREEN_MAX_BPS }];
     const transceiver = this.pc.addTransceiver(track, { direction: "sendonly", streams, sendEncodings });
     this.#preferCodec(transceiver);
+    this.#encryption?.protectSender(transceiver.sender, source, this.#codec);
     return transceiver;
   }
 
   /** @param {RTCRtpTransceiver} transceiver */
   #preferCodec(transceiver) {
     const wanted = `video/${this.#codec}`;
-    const all = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
+    const known = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
+    const all = this.#encryption ? known.filter(({ mimeType }) => CallEncryption.allows(mimeType)) : known;
     const first = all.filter((codec) => codec.mimeType.toLowerCase() === wanted);
     if (first.length === 0 || !("setCodecPreferences" in transceiver)) return;
     transceiver.setCodecPreferences([...first, ...all.filter((codec) => !first.includes(codec))]);

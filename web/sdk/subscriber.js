@@ -1,6 +1,7 @@
 import { Emitter } from "./emitter.js";
 import { Recovery } from "./recovery.js";
 
+/** @import { CallEncryption } from "./e2ee/call_encryption.js" */
 /** @import { Signaling } from "./signaling.js" */
 /** @import { SubscribedTrack, SubscribeOffer } from "./messages.js" */
 /** @typedef {SubscribedTrack & {media: MediaStreamTrack}} RemoteTrack */
@@ -18,13 +19,15 @@ export class Subscriber extends Emitter {
   #revision = -1;
   #signaling;
   #iceServers;
+  #encryption;
   #closed = false;
 
-  /** @param {{signaling: Signaling, iceServers?: RTCIceServer[]}} options */
-  constructor({ signaling, iceServers = [] }) {
+  /** @param {{signaling: Signaling, iceServers?: RTCIceServer[], encryption?: CallEncryption | null}} options */
+  constructor({ signaling, iceServers = [], encryption = null }) {
     super();
     this.#signaling = signaling;
     this.#iceServers = iceServers;
+    this.#encryption = encryption;
     this.pc = this.#connection();
     this.recovery = new Recovery(this.pc, () => this.restart());
   }
@@ -57,6 +60,7 @@ export class Subscriber extends Emitter {
   close() {
     this.#closed = true;
     this.recovery.stop();
+    this.#encryption?.release(this.pc);
     this.pc.close();
     for (const track of [...this.tracks.values()]) this.#end(track);
   }
@@ -72,6 +76,7 @@ export class Subscriber extends Emitter {
     } catch {
       // The server lost the old connection (it was restarted, say) and describes a new one.
       this.recovery.stop();
+      this.#encryption?.release(this.pc);
       this.pc.close();
       for (const track of [...this.tracks.values()]) this.#end(track);
       this.pc = this.#connection();
@@ -79,12 +84,21 @@ export class Subscriber extends Emitter {
       this.emit("connection", this.pc);
       await this.pc.setRemoteDescription({ type: "offer", sdp: offer.sdp });
     }
+    this.#protect(offer.tracks ?? []);
     await this.pc.setLocalDescription(await this.pc.createAnswer());
     this.#revision = offer.revision;
     const answered = this.#signaling.request("subscribe_answer", { revision: offer.revision, sdp: this.pc.localDescription?.sdp });
     this.#match(offer.tracks ?? []);
     // A lost answer is offered again by the server.
     await answered.catch(() => {});
+  }
+
+  /** Before the answer, so that no frame passes by the decryption. @param {SubscribedTrack[]} offered */
+  #protect(offered) {
+    for (const { mid, receiver } of this.pc.getTransceivers()) {
+      const track = offered.find((known) => known.mid === mid) ?? null;
+      this.#encryption?.protectReceiver(receiver, track, receiver.track.kind === "audio" ? "opus" : "vp8");
+    }
   }
 
   /** @param {SubscribedTrack[]} offered */
