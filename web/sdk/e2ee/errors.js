@@ -211,9 +211,9 @@ export class BackupAuthFailed extends E2EEError {
 
 /** The backup asks for a password hash that is too weak to be honest or too costly to be safe. */
 export class KdfParamsRefused extends E2EEError {
-  /** @param {string} message */
-  constructor(message) {
-    super(message, "kdf_params_refused");
+  /** @param {string} message @param {string} [code]  `weak_passphrase` for a passphrase that can be guessed */
+  constructor(message, code = "kdf_params_refused") {
+    super(message, code);
   }
 }
 
@@ -246,5 +246,21 @@ export class LimitReached extends E2EEError {
   /** @param {string} message */
   constructor(message) {
     super(message, "limit_reached", true);
+  }
+}
+
+/** A call at the wrong time or with the wrong arguments; the fault is in the program that made it. */
+export class BadRequest extends E2EEError {
+  /** @param {string} message @param {string} [code] */
+  constructor(message, code = "bad_request") {
+    super(message, code);
+  }
+}
+
+/** The browser cannot give what is needed, such as the memory of a password hash. */
+export class ResourceUnavailable extends E2EEError {
+  /** @param {string} message */
+  constructor(message) {
+    super(message, "resource_unavailable", true);
   }
 }
