@@ -107,7 +107,7 @@ class GroupSession(ABC, Generic[D]):
 class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
     """A group in which each device has a sender key that it gives to all others pairwise.
 
-    ``own`` is the certificate of this device. Any method that raises leaves everything as it was.
+    ``own`` is the certificate of this device. Any method that raises leaves everything as it was. Not for two threads at once.
     """
 
     def __init__(self, own: DeviceCertificate, state: GroupState, *, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -319,6 +319,7 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
     def receive_key(self, from_user: str, from_device: int, distribution: SenderKeyDistribution) -> None:
         """Take the sender key of the device whose pairwise session carried it; one that is there already changes nothing.
 
+        That the device is on its user's present list is for the caller to have checked, as for every message.
         Raises `GroupStateMismatch` for another group, an epoch that is no longer kept, or one that is ahead where the user is no
         member yet (apply what is missing, then try again); `NotAMember`; `InvalidKey`; `CounterExhausted`; `LimitReached`.
         """

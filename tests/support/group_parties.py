@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from e2ee.certificates import DeviceCertificate, device_key_signature, issue_certificate
+from e2ee.group import SenderKeyGroup
 from e2ee.group_operation import Member, Role
 from e2ee.limits import SUITE_PQ, SUITE_X25519
 from e2ee.primitives import KeyPair, Random, agreement_pair, signing_pair
 
-__all__ = ["Directory", "Party", "counted_random", "make_party"]
+__all__ = ["Directory", "Party", "apply_changes", "counted_random", "make_party"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,16 @@ def counted_random(label: str) -> Random:
         return hashlib.shake_256(f"{label}/{count}".encode()).digest(length)
 
     return draw
+
+
+def apply_changes(records: dict[bytes, bytes], group: SenderKeyGroup) -> dict[bytes, bytes]:
+    """The records of the store after what changed was written."""
+    for name, record in group.drain_changes().items():
+        if record is None:
+            del records[name]
+        else:
+            records[name] = record
+    return records
 
 
 def _seed(*names: str) -> bytes:
