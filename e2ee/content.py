@@ -130,7 +130,7 @@ class CallKey:
 
 
 def _base_key_bytes(step: int) -> int:
-    if not 0 <= step <= MAX_CALL_STEP:
+    if step > MAX_CALL_STEP:
         raise MalformedMessage(f"a call key has step {step}; it must be 0 to {MAX_CALL_STEP}")
     return _RATCHETED_KEY_BYTES if step else KEY_BYTES
 

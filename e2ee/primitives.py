@@ -186,21 +186,28 @@ def check_agreement_key(public: bytes) -> bytes:
 
 
 def agree(secret: bytes, public: bytes) -> bytes:
-    """X25519 (RFC 7748); `InvalidKey` for a public key of wrong length or small order, so the result is never all zero."""
+    """X25519 (RFC 7748); `InvalidKey` for a key of wrong length or a public key of small order, so the result is never all zero."""
     check_agreement_key(public)
+    # The binding hands its arguments to C without looking at their length.
+    if len(secret) != KEY_BYTES:
+        raise InvalidKey("an X25519 private key does not have 32 bytes")
     try:
         return sodium.crypto_scalarmult(secret, public)
-    except (CryptoError, ValueError, RuntimeError):
+    except CryptoError:
         raise InvalidKey("an X25519 public key is not valid") from None
 
 
 def signing_pair(seed: bytes) -> KeyPair:
-    """The Ed25519 pair of a 32-byte seed (RFC 8032)."""
+    """The Ed25519 pair of a seed (RFC 8032); `InvalidKey` unless it has 32 bytes."""
+    if len(seed) != KEY_BYTES:
+        raise InvalidKey("an Ed25519 private key does not have 32 bytes")
     return KeyPair(seed, sodium.crypto_sign_seed_keypair(seed)[0])
 
 
 def agreement_pair(seed: bytes) -> KeyPair:
-    """The X25519 pair whose private key is ``seed`` (RFC 7748 clamps it at use)."""
+    """The X25519 pair whose private key is ``seed`` (RFC 7748 clamps it at use); `InvalidKey` unless it has 32 bytes."""
+    if len(seed) != KEY_BYTES:
+        raise InvalidKey("an X25519 private key does not have 32 bytes")
     return KeyPair(seed, sodium.crypto_scalarmult_base(seed))
 
 
@@ -217,7 +224,10 @@ def check_signing_key(public: bytes) -> bytes:
 
 
 def sign(key: KeyPair, kind: str, body: bytes) -> bytes:
-    """Ed25519 (RFC 8032) over the profile's prefix, ``kind``, a zero byte and ``body``."""
+    """Ed25519 (RFC 8032) over the profile's prefix, ``kind``, a zero byte and ``body``; `InvalidKey` for wrong lengths."""
+    # The binding hands its arguments to C without looking at their length.
+    if len(key.secret) != KEY_BYTES or len(key.public) != KEY_BYTES:
+        raise InvalidKey("an Ed25519 pair does not have 32 and 32 bytes")
     return sodium.crypto_sign(PREFIX + kind.encode() + b"\x00" + body, key.secret + key.public)[:SIGNATURE_BYTES]
 
 
