@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-from typing import Any
-
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -15,23 +10,14 @@ from hypothesis import strategies as st
 
 from e2ee.errors import DecryptionFailed, MalformedMessage, UnsupportedSuite
 from e2ee.sframe import MAX_FRAME_COUNTER, MAX_KID, FrameKey, Header, MediaSuite, media_suite, ratchet
+from tests.support.vectors import load_vectors
 
 KEY = bytes(range(32))
 NUMBERS = st.integers(0, MAX_KID)
 
 
-def vectors() -> dict[str, list[dict[str, Any]]]:
-    """The working group's vectors; the folder is beside the repository, or where SALAM_VECTORS points."""
-    folder = Path(os.environ.get("SALAM_VECTORS", Path(__file__).parents[3] / "shared" / "vectors"))
-    path = folder / "sframe" / "test-vectors.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is not there; SALAM_VECTORS names the folder of the test vectors")
-    loaded: dict[str, list[dict[str, Any]]] = json.loads(path.read_text())
-    return loaded
-
-
 def test_headers_of_the_vectors() -> None:
-    for vector in vectors()["header"]:
+    for vector in load_vectors("sframe/test-vectors.json")["header"]:
         header = Header(vector["kid"], vector["ctr"])
         encoded = bytes.fromhex(vector["encoded"])
         assert header.encode() == encoded
@@ -40,7 +26,7 @@ def test_headers_of_the_vectors() -> None:
 
 def test_frames_of_the_vectors() -> None:
     offered = set()
-    for vector in vectors()["sframe"]:
+    for vector in load_vectors("sframe/test-vectors.json")["sframe"]:
         if vector["cipher_suite"] < MediaSuite.AES_128_GCM_SHA256_128:
             with pytest.raises(UnsupportedSuite):
                 media_suite(vector["cipher_suite"])

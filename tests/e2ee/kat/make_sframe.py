@@ -245,7 +245,8 @@ def _receiver() -> Case:
 
 def main() -> None:
     note = "Kinds of cases are explained in make_sframe.py; whole numbers that may pass 2^53 are decimal text."
-    cases = [*_headers(), *_keys(), *_frames(), _sender(), _receiver()]
+    made = [*_headers(), *_keys(), *_frames(), _sender(), _receiver()]
+    cases = [{"name": f"{number} {case['type']}", **case} for number, case in enumerate(made)]
     document = {"profile": "salam-e2ee v1", "kind": "sframe", "note": note, "cases": cases}
     Path(__file__).with_name("sframe.json").write_text(json.dumps(document, indent=1) + "\n")
 
