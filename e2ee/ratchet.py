@@ -343,7 +343,7 @@ class Ratchet(NoPickle):
             raise TooManySkipped(f"{stored} skipped keys; {limits.max_skipped_stored} may be stored (max_skipped_stored)")
 
     def to_record(self) -> bytes:
-        """All but the skipped keys themselves: 393 bytes, and 36 for each chain that has some."""
+        """All but the skipped keys themselves: 346 bytes, and 36 for each chain that has some."""
         sending, receiving = self._sending, self._receiving
         flags = (
             _HAS_SENDING * (sending is not None)

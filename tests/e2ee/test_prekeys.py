@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -84,13 +85,14 @@ def test_prekeys_alone() -> None:
     once.verify(BOB.signing.public, once=True)
     last.verify(BOB.signing.public, once=False)
     stranger = signing_pair(system_random(32)).public
-    for refused in (
+    refusals: tuple[Callable[[], None], ...] = (
         lambda: signed.verify(stranger),
         lambda: once.verify(BOB.signing.public, once=False),
         lambda: last.verify(BOB.signing.public, once=True),
         lambda: replace(signed, id=9).verify(BOB.signing.public),
         lambda: replace(last, created=9).verify(BOB.signing.public, once=False),
-    ):
+    )
+    for refused in refusals:
         with pytest.raises(BadSignature):
             refused()
 
