@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from signaling import Codec, Encoding, MessageError
 from signaling.messages import Chat, Done, Error, Hello, Join, Ping, PublishedTrack, PublishOffer, Request
+from signaling.secure_messages import FetchBundles, PublishKeys, SecureEnvelope, SendSecure
 
 _CODECS = [Codec(encoding) for encoding in Encoding]
 _MESSAGES: list[Request] = [
@@ -12,6 +13,9 @@ _MESSAGES: list[Request] = [
     PublishOffer(id=3, sdp="v=0\r\n", tracks=[PublishedTrack(mid="0", source="camera")]),
     Chat(id=4, chat_id="c", text="hello"),
     Ping(id=5),
+    PublishKeys(id=6, device_id=1, certificate=b"c", device_list=b"l", signed_prekey=b"s", one_time_prekeys=[b"o"]),
+    FetchBundles(id=7, participant_ids=["p"]),
+    SendSecure(id=8, messages=[SecureEnvelope(participant_id="p", device_id=1, message=b"m")]),
 ]
 
 SEEDS: list[bytes] = [codec.encode(message) for codec in _CODECS for message in _MESSAGES] + [

@@ -31,7 +31,7 @@ from salam import ConfigError, Metrics, SalamError
 from salam_server import Engine, Settings
 from salam_server.cli import app as command_line
 from salam_server.settings import describe_settings, load_settings
-from signaling import messages
+from signaling import messages, secure_messages
 from signaling.limits import Rate
 from signaling.schema import protocol_schema
 
@@ -152,7 +152,8 @@ def shown_type(annotation: Any) -> tuple[str, str]:
         return " or ".join(name for name, _ in shown), "; ".join(filter(None, (bounds for _, bounds in shown)))
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})", ""
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}[annotation.__name__], ""
+    words = {"str": "text", "bytes": "bytes (base64 in JSON)", "int": "whole number", "float": "number", "bool": "true or false"}
+    return words[annotation.__name__], ""
 
 
 def shown_bounds(meta: msgspec.Meta) -> str:
@@ -174,6 +175,8 @@ def shown_default(item: msgspec.structs.FieldInfo) -> str:
     if item.default is msgspec.NODEFAULT:
         return "empty"
     value = item.default
+    if value == b"":
+        return "empty"
     return code(str(value).lower() if isinstance(value, bool) else json.dumps(value))
 
 
@@ -181,7 +184,7 @@ def linked(text: str) -> str:
     """Return ``text`` with the names of messages, and of their parts, as links to their sections."""
 
     def link(match: re.Match[str]) -> str:
-        named = getattr(messages, match.group(1), None)
+        named = getattr(messages, match.group(1), None) or getattr(secure_messages, match.group(1), None)
         is_struct = isinstance(named, type) and issubclass(named, msgspec.Struct)
         return f"[`{match.group(1)}`](#{match.group(1).lower()})" if is_struct else match.group(0)
 
@@ -213,12 +216,10 @@ def structs(union: Any) -> str:
 def message_parts() -> str:
     """Return the sections of the structs that messages are made of."""
     tagged = {*typing.get_args(messages.Request), *typing.get_args(messages.ServerMessage)}
-    parts = [
-        kind
-        for kind in vars(messages).values()
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in tagged and not kind.__name__.startswith("_")
-    ]
-    return "\n".join(struct_section(kind) for kind in parts if kind is not msgspec.Struct)
+    named = [*vars(messages).values(), *vars(secure_messages).values()]
+    kinds = dict.fromkeys(kind for kind in named if isinstance(kind, type) and issubclass(kind, msgspec.Struct))
+    # The bases have no fields of their own.
+    return "\n".join(struct_section(kind) for kind in kinds if kind not in tagged and kind.__struct_fields__)
 
 
 # ------------------------------------------------------------------------------------------------- errors

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -17,15 +16,14 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.typing import Subprotocol
 
 from salam.clock import Clock, RealClock
-from salam.errors import AuthError, ClosedError, LimitError, ProtocolError, RequestError, SalamError
+from salam.errors import AuthError, ClosedError, LimitError, RequestError, SalamError
 from salam.log import get_logger
 from salam.tasks import TaskOwner
 from signaling.backoff import Backoff
+from signaling.client_requests import ClientRequests, checked
 from signaling.codec import MAX_MESSAGE_BYTES, Codec, Encoding, MessageError
 from signaling.effects import CloseCode
 from signaling.messages import (
-    Chat,
-    Done,
     Drain,
     Error,
     Event,
@@ -33,24 +31,13 @@ from signaling.messages import (
     Join,
     Joined,
     Leave,
-    Moderate,
-    Mute,
     ParticipantInfo,
     Ping,
-    Pong,
-    PublishAnswer,
-    PublishedTrack,
-    PublishOffer,
-    RaiseHand,
-    React,
     Removed,
     Reply,
     Request,
-    RestartIce,
     RoomState,
-    SetLayer,
     StreamState,
-    SubscribeAnswer,
     Unwatch,
     Watch,
     Watching,
@@ -86,10 +73,9 @@ class Reconnected:
 
 
 ClientEvent = Event | ConnectionLost | Reconnected
-_ReplyT = TypeVar("_ReplyT", Welcome, Joined, PublishAnswer, Watching, Done)
 
 
-class SignalingClient:
+class SignalingClient(ClientRequests):
     """One session with a signaling server.
 
     ::
@@ -232,61 +218,6 @@ class SignalingClient:
             raise RequestError("the server did not answer in time", code="timeout", retryable=True) from None
         self._remember(message)
         return reply
-
-    async def join(self, room: str, name: str) -> Joined:
-        """Enter ``room``; it is entered again by itself when a lost session cannot be resumed."""
-        return await self._ask(Join(id=0, room=room, name=name), Joined)
-
-    async def leave(self) -> None:
-        """Leave the room."""
-        await self._ask(Leave(id=0), Done)
-
-    async def publish_offer(self, sdp: str, tracks: list[PublishedTrack]) -> PublishAnswer:
-        """Negotiate the publish connection."""
-        return await self._ask(PublishOffer(id=0, sdp=sdp, tracks=tracks), PublishAnswer)
-
-    async def subscribe_answer(self, revision: int, sdp: str) -> None:
-        """Answer the `SubscribeOffer` of ``revision``."""
-        await self._ask(SubscribeAnswer(id=0, revision=revision, sdp=sdp), Done)
-
-    async def restart_ice(self) -> None:
-        """Ask for a `SubscribeOffer` with new ICE credentials."""
-        await self._ask(RestartIce(id=0), Done)
-
-    async def set_layer(self, track_id: str, *, height: int = 720, rid: str = "") -> None:
-        """Say how large a video is shown (device pixels), or which layer is wanted."""
-        await self._ask(SetLayer(id=0, track_id=track_id, height=height, rid=rid), Done)
-
-    async def mute(self, track_id: str, muted: bool = True) -> None:
-        """Mute or unmute an own track."""
-        await self._ask(Mute(id=0, track_id=track_id, muted=muted), Done)
-
-    async def raise_hand(self, raised: bool = True) -> None:
-        """Raise or lower the own hand."""
-        await self._ask(RaiseHand(id=0, raised=raised), Done)
-
-    async def chat(self, text: str, *, chat_id: str, stream: str = "") -> None:
-        """Say a line to the room, or to ``stream``. A retry with the same ``chat_id`` is not shown twice."""
-        await self._ask(Chat(id=0, chat_id=chat_id, text=text, stream=stream), Done)
-
-    async def moderate(self, message: Moderate) -> None:
-        """Mute, lower a hand or remove, as a moderator."""
-        await self._ask(message, Done)
-
-    async def watch(self, stream: str, name: str = "") -> Watching:
-        """Follow a livestream; it is followed again by itself when a lost session cannot be resumed."""
-        return await self._ask(Watch(id=0, stream=stream, name=name), Watching)
-
-    async def unwatch(self, stream: str) -> None:
-        """Stop following a livestream."""
-        await self._ask(Unwatch(id=0, stream=stream), Done)
-
-    async def react(self, stream: str, emoji: str) -> None:
-        """Send a reaction to a livestream."""
-        await self._ask(React(id=0, stream=stream, emoji=emoji), Done)
-
-    async def _ask(self, message: Request, kind: type[_ReplyT]) -> _ReplyT:
-        return _checked(await self.request(message), kind)
 
     async def _exchange(self, message: Request, on_reply: Callable[[Reply], None] | None) -> Reply:
         """Send ``message``; ``on_reply`` is called before anything that the server sends after the reply is looked at."""
@@ -440,7 +371,7 @@ class SignalingClient:
 
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                welcome = _checked(await self._exchange(hello, on_welcome), Welcome)
+                welcome = checked(await self._exchange(hello, on_welcome), Welcome)
         except TimeoutError:
             self.lose_connection()
             raise RequestError("the server did not say welcome in time", code="unreachable", retryable=True) from None
@@ -507,7 +438,7 @@ class SignalingClient:
             # A newer server may say things that this client does not know.
             _log.debug("a message of the server is not understood: %s", error)
             return
-        if isinstance(message, Welcome | Joined | PublishAnswer | Watching | Done | Pong | Error):
+        if isinstance(message, Reply):
             self._answered(message)
             return
         if isinstance(message, Removed):
@@ -558,12 +489,6 @@ def _connection_lost() -> RequestError:
 def _error_of(reply: Error) -> SalamError:
     kind = AuthError if reply.code.startswith("token_") or reply.code == "grant_missing" else RequestError
     return kind(reply.message, code=reply.code, retryable=reply.retryable)
-
-
-def _checked(reply: Reply, kind: type[_ReplyT]) -> _ReplyT:
-    if not isinstance(reply, kind):
-        raise ProtocolError(f"the server answered with {type(reply).__name__} instead of {kind.__name__}")
-    return reply
 
 
 def _pass_on(greeting: asyncio.Task[None], first: asyncio.Future[None]) -> None:

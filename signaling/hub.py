@@ -41,6 +41,8 @@ from signaling.messages import (
 )
 from signaling.room import RoomSummary
 from signaling.seats import LeaveReason, Seats
+from signaling.secure import Secure
+from signaling.secure_messages import FetchBundles, FetchDevices, PublishKeys, SendSecure, TakeSecure
 from signaling.session import Connection, Session, Sessions
 from signaling.stream_room import Streams
 from signaling.timers import Deadline, TimerReason, Timers
@@ -60,13 +62,17 @@ class HubStats:
     participants: int
     streams: int
     watchers: int
+    secure_participants: int
+    """Those who have published keys for end-to-end encryption."""
+    secure_waiting: int
+    """Encrypted messages that are not acknowledged."""
 
 
 class Hub:
     """Sessions, rooms and streams of one server.
 
     ``on_drop`` is told the reason of every refused input: ``malformed``, ``rate_limited``, ``hello_timeout``, ``auth``, ``silent``,
-    ``slow_consumer``, ``token_expired``.
+    ``slow_consumer``, ``token_expired``, ``secure_full``.
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class Hub:
         self._seats = Seats(self._sessions, limits, new_id=new_id)
         self.calls = Calls(self._sessions, self._seats)
         """Takes what the media server reports."""
+        self._secure = Secure(self._sessions, self._seats, limits, on_drop=on_drop)
         self._streams = Streams(self._sessions, limits, self._timers, new_id=new_id)
 
     # ------------------------------------------------------------------------------------------- inputs
@@ -230,6 +237,8 @@ class Hub:
             participants=len(self._seats),
             streams=len(self._streams.rooms),
             watchers=self._streams.watchers(),
+            secure_participants=self._secure.with_keys(),
+            secure_waiting=self._secure.waiting(),
         )
 
     # ------------------------------------------------------------------------------------------- hello, loss and end
@@ -260,6 +269,8 @@ class Hub:
                 resume=session.resume,
                 resumed=resumed,
                 server=self._server_name,
+                user_id=session.grants.identity,
+                guest=session.anonymous,
                 heartbeat_s=self._limits.heartbeat_s,
                 resume_grace_s=self._limits.resume_grace_s,
                 ice_servers=self._ice_servers,
@@ -267,6 +278,7 @@ class Hub:
         )
         if resumed:
             self._seats.session_resumed(session)
+            self._secure.session_resumed(session)
             self._streams.session_resumed(session, now)
 
     def _lose(self, connection_id: int, code: CloseCode, reason: str, now: float) -> None:
@@ -360,8 +372,29 @@ class Hub:
                     self._on_drop("rate_limited")
                     raise _too_fast("reactions", self._limits.reactions)
                 self._streams.react(session, request, reply_to)
+            case PublishKeys() | FetchDevices() | FetchBundles() | SendSecure() | TakeSecure():
+                self._dispatch_secure(session, request, reply_to, now)
             case _:
                 assert_never(request)
+
+    def _dispatch_secure(
+        self,
+        session: Session,
+        request: PublishKeys | FetchDevices | FetchBundles | SendSecure | TakeSecure,
+        reply_to: ReplyTo,
+        now: float,
+    ) -> None:
+        match request:
+            case PublishKeys():
+                self._secure.publish(session, request, reply_to)
+            case FetchDevices():
+                self._secure.devices(session, request, reply_to)
+            case FetchBundles():
+                self._secure.bundles(session, request, reply_to, now)
+            case SendSecure():
+                self._secure.send(session, request, reply_to, now)
+            case TakeSecure():
+                self._secure.take(session, request, reply_to)
 
     def _count_negotiation(self, session: Session, now: float) -> None:
         if not session.negotiations.take(now):

@@ -39,6 +39,25 @@ class Limits:
     """Removed people who may not come back yet; the oldest are forgiven first. No moderators work faster than that."""
     removal_s: float = 300.0
     """How long somebody whom a moderator removed stays out: long enough for pages to stop trying and tempers to cool."""
+    one_time_prekeys: int = 100
+    """One-time prekeys of a device on offer: as many people may begin to write to it before it is asked for more."""
+    kem_one_time_prekeys: int = 20
+    """The same of the 1.2 kB that a one-time KEM prekey has; after those the one of last resort is handed out."""
+    one_time_prekeys_low: int = 25
+    """Below this a device is told to publish more: a quarter is left for those who come meanwhile."""
+    kem_one_time_prekeys_low: int = 5
+    bundle_interval_s: float = 3_600.0
+    """How long somebody who was given one-time prekeys of a device gets bundles without: one session needs one bundle."""
+    bundle_requesters: int = 1_000
+    """Who is remembered for that, of each device: several full rooms. Beyond it nobody is given one-time prekeys."""
+    secure_waiting: int = 4_000
+    """Encrypted messages that wait for one device: ten seconds of a full room in which everybody writes."""
+    secure_waiting_bytes: int = 2 * 1024 * 1024
+    """Their bytes: as many as may wait for a slow consumer."""
+    secure_window: int = 256
+    """Encrypted messages on their way to one device; more follow when those are acknowledged."""
+    secure_window_bytes: int = 512 * 1024
+    """Their bytes: a quarter of what may wait for a slow consumer, so that they never make one."""
     outgoing_frames: int = 1_024
     """Frames that may wait for a slow consumer. The state of a full room fits several times over."""
     outgoing_bytes: int = 2 * 1024 * 1024
@@ -57,6 +76,8 @@ class Limits:
     switching devices or networks takes one or two. Answers to the server's own offers are not counted: it sets their pace."""
     chat: Rate = Rate(2.0, 10)
     """Lines of chat of one session: nobody types faster."""
+    secure: Rate = Rate(400.0, 2_000)
+    """Encrypted messages of one session, counted by receiving device: the rate of chat lines in a room of 200 devices."""
     reactions: Rate = Rate(5.0, 10)
     """Reactions of one session: a finger that taps."""
     hello_timeout_s: float = 10.0
@@ -93,12 +114,12 @@ class TokenBucket:
         self._level = float(rate.burst)
         self._at_s = now
 
-    def take(self, now: float) -> bool:
-        """Return whether one more action is allowed at ``now`` (monotonic seconds), and count it if so."""
+    def take(self, now: float, count: int = 1) -> bool:
+        """Return whether ``count`` more actions are allowed at ``now`` (monotonic seconds), and count them if so."""
         elapsed_s = max(now - self._at_s, 0.0)
         self._at_s = now
         self._level = min(self._level + elapsed_s * self._rate.per_s, float(self._rate.burst))
-        if self._level < 1.0:
+        if self._level < count:
             return False
-        self._level -= 1.0
+        self._level -= count
         return True

@@ -20,25 +20,25 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-# A name is used in URLs, file names and metric-free logs; 64 is what DNS labels and most chat systems settle on (63 to 64).
-# The look-ahead is for Python, whose `$` also matches before a line end.
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
-DisplayName = Annotated[str, Meta(min_length=1, max_length=64)]
-# Chromium's largest offers, with 30 m-lines, stay under 100 kB; the bound leaves room for other browsers.
-Sdp = Annotated[str, Meta(min_length=1, max_length=262_144)]
-ChatText = Annotated[str, Meta(min_length=1, max_length=2_000)]
-# Whole numbers that JavaScript keeps exact (2**53 - 1); the reply has to carry the same one.
-RequestId = Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)]
-ShortId = Annotated[str, Meta(min_length=1, max_length=64)]
+from signaling.message_types import ChatText, DisplayName, Message, Name, RequestId, Sdp, ShortId
+from signaling.secure_messages import (
+    Devices,
+    FetchBundles,
+    FetchDevices,
+    KeyBundles,
+    KeysLow,
+    KeysPublished,
+    PublishKeys,
+    SecureMessage,
+    SecureSent,
+    SendSecure,
+    TakeSecure,
+)
 
 Kind = Literal["audio", "video"]
 Source = Literal["microphone", "camera", "screen", "screen_audio"]
 StreamPhase = Literal["offline", "starting", "live", "interrupted", "ended"]
 PeerConnectionName = Literal["publish", "subscribe"]
-
-
-class _Message(Struct, tag_field="t", omit_defaults=True, kw_only=True):
-    pass
 
 
 # ------------------------------------------------------------------------------------------------- parts of messages
@@ -74,6 +74,9 @@ class ParticipantInfo(Struct, omit_defaults=True, kw_only=True):
     moderator: bool = False
     connected: bool = True
     """False while the participant's connection is lost and may still be resumed."""
+    keys_revision: int = 0
+    """Rises with each `PublishKeys` of another device or device list. 0 without any keys: nothing that is encrypted end to end can
+    be sent there."""
     tracks: list[TrackInfo] = msgspec.field(default_factory=list)
 
 
@@ -128,7 +131,7 @@ class QualityReport(Struct, omit_defaults=True, kw_only=True):
 # ------------------------------------------------------------------------------------------------- requests
 
 
-class Hello(_Message, tag="hello"):
+class Hello(Message, tag="hello"):
     """First message of every connection; answered by `Welcome`."""
 
     id: RequestId
@@ -138,7 +141,7 @@ class Hello(_Message, tag="hello"):
     """The ``resume`` secret of an earlier `Welcome`, to take that session over within its grace time."""
 
 
-class Join(_Message, tag="join"):
+class Join(Message, tag="join"):
     """Enter a room; answered by `Joined`. For the room that one is in already, its state as it is now."""
 
     id: RequestId
@@ -146,13 +149,13 @@ class Join(_Message, tag="join"):
     name: DisplayName
 
 
-class Leave(_Message, tag="leave"):
+class Leave(Message, tag="leave"):
     """Leave the room; answered by `Done`."""
 
     id: RequestId
 
 
-class PublishOffer(_Message, tag="publish_offer"):
+class PublishOffer(Message, tag="publish_offer"):
     """The client's whole offer on the publish connection; answered by `PublishAnswer`.
 
     An ICE restart is an offer with new credentials.
@@ -163,7 +166,7 @@ class PublishOffer(_Message, tag="publish_offer"):
     tracks: Annotated[list[PublishedTrack], Meta(max_length=16)]
 
 
-class SubscribeAnswer(_Message, tag="subscribe_answer"):
+class SubscribeAnswer(Message, tag="subscribe_answer"):
     """The client's answer to the `SubscribeOffer` of the same ``revision``; answered by `Done`."""
 
     id: RequestId
@@ -171,13 +174,13 @@ class SubscribeAnswer(_Message, tag="subscribe_answer"):
     sdp: Sdp
 
 
-class RestartIce(_Message, tag="restart_ice"):
+class RestartIce(Message, tag="restart_ice"):
     """Ask for a `SubscribeOffer` with new ICE credentials, after a network change; answered by `Done`."""
 
     id: RequestId
 
 
-class SetLayer(_Message, tag="set_layer"):
+class SetLayer(Message, tag="set_layer"):
     """Say how large a subscribed video is shown, so that the right layer is forwarded; answered by `Done`.
 
     ``height`` is in device pixels; 0 stops the video. ``rid`` asks for one layer by name instead.
@@ -189,7 +192,7 @@ class SetLayer(_Message, tag="set_layer"):
     rid: Annotated[str, Meta(max_length=16)] = ""
 
 
-class Mute(_Message, tag="mute"):
+class Mute(Message, tag="mute"):
     """Tell the room that an own track is muted or not; the server stops forwarding a muted track. Answered by `Done`."""
 
     id: RequestId
@@ -197,14 +200,14 @@ class Mute(_Message, tag="mute"):
     muted: bool
 
 
-class RaiseHand(_Message, tag="raise_hand"):
+class RaiseHand(Message, tag="raise_hand"):
     """Raise or lower the own hand; answered by `Done`."""
 
     id: RequestId
     raised: bool
 
 
-class Chat(_Message, tag="chat"):
+class Chat(Message, tag="chat"):
     """Send a line to the room, or to the stream named in ``stream``; answered by `Done`.
 
     ``chat_id`` is picked by the client and stays unique: a retry with the same one is not shown twice.
@@ -216,7 +219,7 @@ class Chat(_Message, tag="chat"):
     stream: Name | Literal[""] = ""
 
 
-class Moderate(_Message, tag="moderate"):
+class Moderate(Message, tag="moderate"):
     """A moderator mutes a track, lowers a hand or removes a participant; answered by `Done`."""
 
     id: RequestId
@@ -225,7 +228,7 @@ class Moderate(_Message, tag="moderate"):
     track_id: Annotated[str, Meta(max_length=64)] = ""
 
 
-class Watch(_Message, tag="watch"):
+class Watch(Message, tag="watch"):
     """Follow a live stream: viewer count, chat, state. Answered by `Watching`."""
 
     id: RequestId
@@ -233,14 +236,14 @@ class Watch(_Message, tag="watch"):
     name: Annotated[str, Meta(max_length=64)] = ""
 
 
-class Unwatch(_Message, tag="unwatch"):
+class Unwatch(Message, tag="unwatch"):
     """Stop following a stream; answered by `Done`."""
 
     id: RequestId
     stream: Name
 
 
-class React(_Message, tag="react"):
+class React(Message, tag="react"):
     """Send a reaction to a stream; answered by `Done`."""
 
     id: RequestId
@@ -248,7 +251,7 @@ class React(_Message, tag="react"):
     emoji: Annotated[str, Meta(min_length=1, max_length=16)]
 
 
-class Ping(_Message, tag="ping"):
+class Ping(Message, tag="ping"):
     """Keep the connection alive and measure it; answered by `Pong`."""
 
     id: RequestId
@@ -269,6 +272,11 @@ Request = (
     | Watch
     | Unwatch
     | React
+    | PublishKeys
+    | FetchDevices
+    | FetchBundles
+    | SendSecure
+    | TakeSecure
     | Ping
 )
 
@@ -276,7 +284,7 @@ Request = (
 # ------------------------------------------------------------------------------------------------- replies
 
 
-class Welcome(_Message, tag="welcome"):
+class Welcome(Message, tag="welcome"):
     """The connection is accepted."""
 
     re: int
@@ -285,12 +293,16 @@ class Welcome(_Message, tag="welcome"):
     """Secret with which the client may take this session over after its connection is lost."""
     resumed: bool = False
     server: str = ""
+    user_id: str = ""
+    """Who the client is to the server, and in its end-to-end keys: the identity of its token, or one that was made up."""
+    guest: bool = False
+    """True when ``user_id`` was made up for this session."""
     heartbeat_s: float = 30.0
     resume_grace_s: float = 30.0
     ice_servers: list[IceServer] = msgspec.field(default_factory=list)
 
 
-class Joined(_Message, tag="joined"):
+class Joined(Message, tag="joined"):
     """The room as it is now."""
 
     re: int
@@ -304,7 +316,7 @@ class Joined(_Message, tag="joined"):
     """The latest lines, oldest first."""
 
 
-class PublishAnswer(_Message, tag="publish_answer"):
+class PublishAnswer(Message, tag="publish_answer"):
     """The server's answer on the publish connection, with the track that each m-line became."""
 
     re: int
@@ -313,7 +325,7 @@ class PublishAnswer(_Message, tag="publish_answer"):
     """mid to track id."""
 
 
-class Watching(_Message, tag="watching"):
+class Watching(Message, tag="watching"):
     """The stream as it is now."""
 
     re: int
@@ -323,19 +335,19 @@ class Watching(_Message, tag="watching"):
     chat: list[ChatLine] = msgspec.field(default_factory=list)
 
 
-class Done(_Message, tag="done"):
+class Done(Message, tag="done"):
     """The request was carried out."""
 
     re: int
 
 
-class Pong(_Message, tag="pong"):
+class Pong(Message, tag="pong"):
     """The answer to a `Ping`."""
 
     re: int
 
 
-class Error(_Message, tag="error"):
+class Error(Message, tag="error"):
     """The request was not carried out. ``re`` is -1 when the message could not be read well enough to know its id."""
 
     re: int
@@ -347,26 +359,26 @@ class Error(_Message, tag="error"):
 # ------------------------------------------------------------------------------------------------- events
 
 
-class ParticipantJoined(_Message, tag="participant_joined"):
+class ParticipantJoined(Message, tag="participant_joined"):
     """Somebody entered the room."""
 
     participant: ParticipantInfo
 
 
-class ParticipantLeft(_Message, tag="participant_left"):
+class ParticipantLeft(Message, tag="participant_left"):
     """Somebody left the room."""
 
     participant_id: str
     reason: Literal["left", "lost", "removed", "closed"] = "left"
 
 
-class ParticipantUpdated(_Message, tag="participant_updated"):
+class ParticipantUpdated(Message, tag="participant_updated"):
     """Something about a participant changed, their tracks included; the whole new state. Sent to that participant too."""
 
     participant: ParticipantInfo
 
 
-class RoomState(_Message, tag="room_state"):
+class RoomState(Message, tag="room_state"):
     """The room as it is now, sent after the `Welcome` of a resumed session that is in a room; replaces all that was known of it."""
 
     room: str
@@ -379,7 +391,7 @@ class RoomState(_Message, tag="room_state"):
     """The latest lines, oldest first."""
 
 
-class StreamState(_Message, tag="stream_state"):
+class StreamState(Message, tag="stream_state"):
     """A watched stream as it is now, sent after the `Welcome` of a resumed session; replaces all that was known of it."""
 
     stream: str
@@ -388,7 +400,7 @@ class StreamState(_Message, tag="stream_state"):
     chat: list[ChatLine] = msgspec.field(default_factory=list)
 
 
-class SubscribeOffer(_Message, tag="subscribe_offer"):
+class SubscribeOffer(Message, tag="subscribe_offer"):
     """The server's whole offer on the subscribe connection; the client sends a `SubscribeAnswer` with the same revision."""
 
     revision: int
@@ -396,40 +408,40 @@ class SubscribeOffer(_Message, tag="subscribe_offer"):
     tracks: list[SubscribedTrack]
 
 
-class LayerChanged(_Message, tag="layer_changed"):
+class LayerChanged(Message, tag="layer_changed"):
     """Another layer of a subscribed video is forwarded now; ``rid`` is empty while none is."""
 
     track_id: str
     rid: str = ""
 
 
-class Speakers(_Message, tag="speakers"):
+class Speakers(Message, tag="speakers"):
     """Who speaks now, loudest first; empty when nobody does."""
 
     speakers: list[SpeakerLevel]
 
 
-class Quality(_Message, tag="quality"):
+class Quality(Message, tag="quality"):
     """Connection quality of the participants whose score changed."""
 
     reports: list[QualityReport]
 
 
-class MuteRequested(_Message, tag="mute_requested"):
+class MuteRequested(Message, tag="mute_requested"):
     """A moderator muted an own track; forwarding has stopped already."""
 
     track_id: str
     by: str = ""
 
 
-class ChatEvent(_Message, tag="chat_line"):
+class ChatEvent(Message, tag="chat_line"):
     """A new line in the room's chat, or in the chat of ``stream``."""
 
     line: ChatLine
     stream: str = ""
 
 
-class StreamChanged(_Message, tag="stream_changed"):
+class StreamChanged(Message, tag="stream_changed"):
     """State or viewer count of a watched stream changed."""
 
     stream: str
@@ -437,26 +449,26 @@ class StreamChanged(_Message, tag="stream_changed"):
     viewers: int = 0
 
 
-class Reaction(_Message, tag="reaction"):
+class Reaction(Message, tag="reaction"):
     """Somebody reacted to a watched stream; sent to everybody who watches it, to the sender too."""
 
     stream: str
     emoji: str
 
 
-class Removed(_Message, tag="removed"):
+class Removed(Message, tag="removed"):
     """This session is out of the room and must not come back by itself."""
 
     reason: Literal["moderator", "replaced", "room_closed"]
 
 
-class Drain(_Message, tag="drain"):
+class Drain(Message, tag="drain"):
     """The server is about to stop; come back after ``retry_after_s`` seconds."""
 
     retry_after_s: float
 
 
-Reply = Welcome | Joined | PublishAnswer | Watching | Done | Pong | Error
+Reply = Welcome | Joined | PublishAnswer | Watching | KeysPublished | Devices | KeyBundles | SecureSent | Done | Pong | Error
 Event = (
     ParticipantJoined
     | ParticipantLeft
@@ -471,6 +483,8 @@ Event = (
     | ChatEvent
     | StreamChanged
     | Reaction
+    | SecureMessage
+    | KeysLow
     | Removed
     | Drain
 )
@@ -479,6 +493,10 @@ ServerMessage = (
     | Joined
     | PublishAnswer
     | Watching
+    | KeysPublished
+    | Devices
+    | KeyBundles
+    | SecureSent
     | Done
     | Pong
     | Error
@@ -495,6 +513,8 @@ ServerMessage = (
     | ChatEvent
     | StreamChanged
     | Reaction
+    | SecureMessage
+    | KeysLow
     | Removed
     | Drain
 )

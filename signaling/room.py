@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from signaling.chat_log import ChatLog
+from signaling.key_shelf import KeyShelf
 from signaling.limits import Limits
+from signaling.mailbox import Mailbox
 from signaling.media import MediaTrack, OfferedTrack, PublishResult, SubscriptionOffer
 from signaling.messages import ParticipantInfo, PublishedTrack, TrackInfo
 from signaling.session import Session
@@ -43,6 +45,8 @@ class Participant:
     session: Session
     room: Room
     moderator: bool
+    shelf: KeyShelf
+    mailbox: Mailbox
     seated: bool = False
     hand_raised: bool = False
     tracks: dict[str, Track] = field(default_factory=dict)
@@ -57,6 +61,7 @@ class Participant:
             hand_raised=self.hand_raised,
             moderator=self.moderator,
             connected=self.session.connection_id is not None,
+            keys_revision=self.shelf.revision,
             tracks=[track.info() for track in self.tracks.values()],
         )
 

@@ -10,7 +10,9 @@ from typing import Literal
 
 from salam.errors import ConflictError, LimitError, NotFoundError, RequestError, SalamError
 from signaling.effects import AddParticipant, CloseRoom, MediaCall, MediaRequest, OpenRoom, RemoveParticipant, ReplyTo
+from signaling.key_shelf import KeyShelf
 from signaling.limits import Limits
+from signaling.mailbox import Mailbox
 from signaling.media import SubscriptionOffer
 from signaling.messages import (
     Done,
@@ -65,10 +67,15 @@ class Seats:
 
     def of(self, session: Session) -> Participant:
         """Return the participant that ``session`` is. Raises RequestError (``not_joined``) when it is in no room."""
-        participant = self._by_session.get(session.session_id)
-        if participant is None or not participant.seated:
+        participant = self.seated(session)
+        if participant is None:
             raise RequestError("join a room first", code="not_joined")
         return participant
+
+    def seated(self, session: Session) -> Participant | None:
+        """Return the participant that ``session`` is, or None when it is in no room."""
+        participant = self._by_session.get(session.session_id)
+        return participant if participant is not None and participant.seated else None
 
     def find(self, room: str, participant_id: str) -> Participant | None:
         """Return a participant, or None when there is none (any more)."""
@@ -122,6 +129,8 @@ class Seats:
             room=room,
             # In development nobody has a moderator's token, so whoever opens a room looks after it.
             moderator=not room.participants if session.anonymous else session.grants.moderate,
+            shelf=KeyShelf(self._limits),
+            mailbox=Mailbox(self._limits),
         )
         room.participants[participant.participant_id] = participant
         self._by_session[session.session_id] = participant

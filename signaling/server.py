@@ -46,6 +46,8 @@ _GAUGES = {
     "sessions": "Sessions, those included whose connection is lost for the moment.",
     "rooms": "Rooms with somebody in them.",
     "participants": "Participants of all rooms.",
+    "secure_participants": "Participants of all rooms who have published keys for end-to-end encryption.",
+    "secure_waiting": "Encrypted messages that their receivers have not acknowledged.",
     "watchers": "Viewers of all livestreams, as far as they follow them over a WebSocket.",
 }
 

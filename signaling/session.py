@@ -45,6 +45,7 @@ class Session:
     negotiations: TokenBucket
     chat: TokenBucket
     reactions: TokenBucket
+    secure: TokenBucket
     valid_until: float | None = None
     """When its token expires, in Unix seconds; None without a token."""
     connection_id: int | None = None
@@ -168,6 +169,7 @@ class Sessions:
             negotiations=TokenBucket(self._limits.negotiations, now),
             chat=TokenBucket(self._limits.chat, now),
             reactions=TokenBucket(self._limits.reactions, now),
+            secure=TokenBucket(self._limits.secure, now),
             valid_until=valid_until,
         )
         self.sessions[session_id] = session

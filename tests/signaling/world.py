@@ -119,8 +119,17 @@ class World:
     def client(self, token: str = "", resume: str = "") -> Client:
         return Client(self, token, resume)
 
-    def token(self, identity: str, *, moderate: bool = False, publish: bool = True, subscribe: bool = True, room: str = "*") -> str:
-        grants = Grants(identity=identity, room=room, publish=publish, subscribe=subscribe, moderate=moderate)
+    def token(self, identity: str, *, room: str = "*", moderate: bool = False, **rights: bool) -> str:
+        """``rights``: publish, subscribe, chat; those not named are given."""
+        given = {"publish": True, "subscribe": True, "chat": True} | rights
+        grants = Grants(
+            identity=identity,
+            room=room,
+            moderate=moderate,
+            publish=given["publish"],
+            subscribe=given["subscribe"],
+            chat=given["chat"],
+        )
         return self.issuer.mint(grants, ttl_s=3_600, now_wall=WALL)
 
     def joined(self, name: str, room: str = "lobby", token: str = "") -> Client:
