@@ -44,7 +44,7 @@ class Party:
         await self.page.evaluate("([id, height]) => party.call.setShownHeight(id, height)", [track["track_id"], height])
 
 
-async def enter(context: BrowserContext, url: str, name: str, **options: bool) -> Party:
+async def enter(context: BrowserContext, url: str, name: str, **options: bool | str) -> Party:
     page = await context.new_page()
     await page.goto(f"{url}/")
     return Party(page, await page.evaluate(PARTY, {"name": name, **options}))
@@ -147,3 +147,16 @@ async def test_nothing_is_played_that_comes_in_the_clear(tmp_path: Path, context
         track = await amal.track(plain, "video")
         assert track["counts"]["frames"] == 0
         assert track["frames_decoded"] == 0
+
+
+async def test_h264_is_encrypted_through_the_forwarding_unit_too(tmp_path: Path, context: BrowserContext) -> None:
+    async with serving(Engine(dev_settings(tmp_path, live=False))) as site:
+        amal = await enter(context, site.url, "Amal", camera=True, codec="h264")
+        badr = await enter(context, site.url, "Badr")
+        await gets_through(badr, amal, "video")
+        small = await layer_becomes(badr, amal, 90, {"q"})
+        large = await layer_becomes(badr, amal, 1440, {"h", "f"})
+        again = await layer_becomes(badr, amal, 90, {"q"})
+        assert small["height"] == again["height"] < large["height"]
+        assert "h264" in small["codec"].lower()
+        assert not large["counts"]["dropped"].keys() - {"unknown_frame_key"}
