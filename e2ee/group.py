@@ -110,7 +110,14 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
     ``own`` is the certificate of this device. Any method that raises leaves everything as it was. Not for two threads at once.
     """
 
-    def __init__(self, own: DeviceCertificate, state: GroupState, *, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        own: DeviceCertificate,
+        state: GroupState,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        stored: Mapping[bytes, bytes] | None = None,
+    ) -> None:
         """Use `create`, `join` or `from_records`."""
         self._own = own
         self._state = state
@@ -122,8 +129,11 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
         self._withheld: tuple[str, ...] = ()
         # At most max_group_devices devices with sender_keys_kept keys each.
         self._receiving: dict[Address, dict[bytes, ReceivingKey]] = {}
-        self._journal = Journal(set())
-        self._put_state()
+        self._journal = Journal(set(stored or ()))
+        if stored is None:
+            self._put_state()
+        else:
+            self._restore(stored)
 
     @staticmethod
     def create(
@@ -159,7 +169,8 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
     ) -> SenderKeyGroup:
         """The group at the end of a whole chain; raises what `GroupState.replay` raises, and `NotAMember` if we are none."""
         group = SenderKeyGroup(own, GroupState.replay(operations, resolve, limits=limits), limits=limits)
-        group._require_member()
+        if not group.is_member:
+            raise _no_member()
         return group
 
     @property
@@ -386,9 +397,7 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
         """The group whose records `drain_changes` gave over time; `MalformedMessage` for what it did not give."""
         if STATE_NAME not in records:
             raise MalformedMessage("a group's records without its state")
-        group = SenderKeyGroup(own, GroupState.from_record(records[STATE_NAME]), limits=limits)
-        group._restore(records)
-        return group
+        return SenderKeyGroup(own, GroupState.from_record(records[STATE_NAME]), limits=limits, stored=records)
 
     def _restore(self, records: Mapping[bytes, bytes]) -> None:
         skipped: dict[tuple[Address, bytes], dict[int, SkippedKey]] = {}
@@ -411,11 +420,10 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
             if key is None:
                 raise MalformedMessage("a stored skipped key does not belong to a sender key")
             key.restore_skipped(keys)
-        self._journal = Journal(set(records))
 
     def _require_member(self) -> None:
         if not self.is_member:
-            raise NotAMember("this device's user is not in the group")
+            raise _no_member()
 
     def _account_of_key(self, user_id: str, epoch: int) -> bytes | None:
         """The account key of whoever gives a sender key at an epoch, None while the epoch is ahead."""
@@ -472,6 +480,10 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
 
     def _put_state(self) -> None:
         self._journal.put(STATE_NAME, self._state.to_record)
+
+
+def _no_member() -> NotAMember:
+    return NotAMember("this device's user is not in the group")
 
 
 def _binding(state_hash: bytes, address: Address) -> bytes:

@@ -178,11 +178,12 @@ def refused_operations(chain: Chain) -> list[Case]:
         ("a user id that is not UTF-8", 1, forged(ALICE, 1, hashes[0], u8(3) + u16(1) + lp(b"\xff"))),
         ("too many members", 1, chain.sign(ALICE, kind.ADD, 1, members=crowd(257 - len(first.members))).encoded),
     ]
-    cases = []
-    for name, after, operation in wrong:
-        error = error_of(lambda after=after, operation=operation: attempt(chain, after, operation))  # type: ignore[misc]
-        cases.append({"name": name, "case": "operation_refused", "after": after, "operation": operation.hex(), "error": error})
-    return cases
+    return [refused_operation(chain, *one) for one in wrong]
+
+
+def refused_operation(chain: Chain, name: str, after: int, operation: bytes) -> Case:
+    error = error_of(lambda: attempt(chain, after, operation))
+    return {"name": name, "case": "operation_refused", "after": after, "operation": operation.hex(), "error": error}
 
 
 def crowd(count: int) -> tuple[Member, ...]:
