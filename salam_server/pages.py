@@ -42,6 +42,11 @@ _HEADERS = {
     "Cache-Control": "no-cache",
 }
 
+# A worker has the policy of its own script. Only the one that hashes passphrases runs WebAssembly, and it asks for nothing.
+_WORKER_POLICIES = {
+    "argon2_worker.js": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'",
+}
+
 _CONTENT_TYPES = {
     ".css": "text/css",
     ".html": "text/html",
@@ -107,4 +112,7 @@ def _headers(path: Path) -> dict[str, str]:
     content_type = _CONTENT_TYPES[path.suffix]
     if content_type.startswith("text/"):
         content_type += "; charset=utf-8"
-    return {**_HEADERS, "Content-Type": content_type}
+    headers = {**_HEADERS, "Content-Type": content_type}
+    if path.name in _WORKER_POLICIES:
+        headers["Content-Security-Policy"] = _WORKER_POLICIES[path.name]
+    return headers

@@ -70,3 +70,13 @@ async def test_wycheproof(page: Page, name: str) -> None:
 async def test_nothing_is_signed_by_a_key_of_small_order(page: Page) -> None:
     outcomes = await run_module(page, "wycheproof.js", "runSmallOrder", {"points": SMALL_ORDER})
     check(outcomes, len(SMALL_ORDER))
+
+
+async def test_only_the_worker_for_passphrases_may_run_webassembly(page: Page) -> None:
+    policies = """async () => Promise.all(["/blank", "/web/sdk/e2ee/argon2.js", "/web/sdk/e2ee/argon2_worker.js"]
+      .map(async (path) => (await fetch(path)).headers.get("Content-Security-Policy")))"""
+    pages, module, worker = await page.evaluate(policies)
+    assert pages == module
+    assert "wasm" not in pages
+    assert worker == "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'"
+    assert await page.evaluate("async () => WebAssembly.compile(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])).catch(String)") != {}

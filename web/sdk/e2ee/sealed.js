@@ -1,7 +1,7 @@
 /** Sealed sender: a message whose envelope tells the server whom it is for, and not whom it is from (the profile's section 8). */
 import { Reader, checkDeviceId, concat, fixed, lp, u32, u64, u8, userBytes } from "./encoding.js";
 import { MalformedMessage, UnsupportedSuite, UnsupportedVersion, UntrustedIdentity } from "./errors.js";
-import { hpkeOpen, hpkeSeal } from "./hpke.js";
+import { ENCAPSULATED_BYTES, hpkeOpen, hpkeSeal } from "./hpke.js";
 import { DAY_S, SUITE_X25519 } from "./limits.js";
 import { KEY_BYTES, SIGNATURE_BYTES, label, sign, systemRandom, verify } from "./suite.js";
 
@@ -108,7 +108,8 @@ export async function openSender(own, agreement, sealed, { server, now }) {
   if (version !== VERSION) throw new UnsupportedVersion(`a message has version ${version}; this release reads ${VERSION}`);
   if (kind !== TYPE_SEALED || flags) throw new MalformedMessage("this is no sealed message");
   if (suite !== SUITE_X25519) throw new UnsupportedSuite(`a sealed message has suite ${suite}; this release reads ${SUITE_X25519}`);
-  const inside = new Reader(await hpkeOpen(agreement, head.rest(), { info: await infoOf(own), aad: HEAD }));
+  const encapsulated = head.take(ENCAPSULATED_BYTES);
+  const inside = new Reader(await hpkeOpen(agreement, concat(encapsulated, head.rest()), { info: await infoOf(own), aad: HEAD }));
   const sender = SenderCertificate.parse(inside.lp());
   const message = checkInner(inside.rest());
   await sender.verify(server, { now });

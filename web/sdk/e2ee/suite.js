@@ -73,14 +73,32 @@ export function keysOf(bytes) {
   return Array.from({ length: bytes.length / KEY_BYTES }, (_, index) => bytes.slice(index * KEY_BYTES, (index + 1) * KEY_BYTES));
 }
 
+/** @param {Bytes} key */
+function checkCipherKey(key) {
+  if (key.length !== KEY_BYTES) throw new InvalidKey("an AES-256 key does not have 32 bytes");
+}
+
 /** AES-256-GCM: ciphertext and tag. @param {Bytes} key @param {Bytes} nonce @param {Bytes} plaintext @param {Bytes} aad @returns {Promise<Bytes>} */
 export async function seal(key, nonce, plaintext, aad) {
+  checkCipherKey(key);
   const imported = await subtle.importKey("raw", key, "AES-GCM", false, ["encrypt"]);
   return new Uint8Array(await subtle.encrypt({ name: "AES-GCM", iv: nonce, additionalData: aad }, imported, plaintext));
 }
 
-/** AES-256-GCM; `DecryptionFailed` on any failure. @param {Bytes} key @param {Bytes} nonce @param {Bytes} sealed @param {Bytes} aad @returns {Promise<Bytes>} */
+/**
+ * AES-256-GCM; `DecryptionFailed` on any failure, a nonce of another length among them.
+ *
+ * A key of another length is `InvalidKey`: the profile has no AES-128, which the browser would take without a word.
+ *
+ * @param {Bytes} key
+ * @param {Bytes} nonce
+ * @param {Bytes} sealed
+ * @param {Bytes} aad
+ * @returns {Promise<Bytes>}
+ */
 export async function openSealed(key, nonce, sealed, aad) {
+  checkCipherKey(key);
+  if (nonce.length !== NONCE_BYTES) throw new DecryptionFailed("the data does not open");
   const imported = await subtle.importKey("raw", key, "AES-GCM", false, ["decrypt"]);
   try {
     return new Uint8Array(await subtle.decrypt({ name: "AES-GCM", iv: nonce, additionalData: aad }, imported, sealed));

@@ -34,16 +34,19 @@ export function same(found, wanted, what) {
   if (one !== other) throw new Error(`${what} is ${one.slice(0, 400)} and should be ${other.slice(0, 400)}`);
 }
 
-/** The code of the error with which `work` must reject. @param {() => unknown} work */
-export async function refusal(work) {
+/** The code of the error with which `work` must reject, and the chunk that it blames if it does. @param {() => unknown} work */
+export async function failure(work) {
   try {
     await work();
   } catch (error) {
-    if (error instanceof E2EEError) return error.code;
-    throw error;
+    if (!(error instanceof E2EEError)) throw error;
+    return "chunk" in error ? { error: error.code, chunk: error.chunk } : { error: error.code };
   }
-  return "nothing was refused";
+  return { error: "nothing was refused" };
 }
+
+/** The code alone. @param {() => unknown} work */
+export const refusal = async (work) => (await failure(work)).error;
 
 /**
  * Runs one check for each case and tells how each went.
