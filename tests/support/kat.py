@@ -13,6 +13,7 @@ from tests.support.e2ee import read_kat
 __all__ = ["Case", "Named", "append", "chosen", "cut", "pattern", "refusal", "seeded"]
 
 Case = dict[str, Any]
+_PATTERN = bytes((7 * i + (i >> 8)) & 0xFF for i in range(256 * 1024))
 
 
 def seeded(name: str, length: int = 32) -> bytes:
@@ -21,8 +22,9 @@ def seeded(name: str, length: int = 32) -> bytes:
 
 
 def pattern(length: int) -> bytes:
-    """Content too long to be written down: byte i is ``(7 i + i div 256) mod 256``."""
-    return bytes((7 * i + (i >> 8)) & 0xFF for i in range(length))
+    """Content too long to be written down: byte i is ``(7 i + i div 256) mod 256``; at most 256 KiB of it."""
+    assert length <= len(_PATTERN)
+    return _PATTERN[:length]
 
 
 class Named:
