@@ -205,7 +205,7 @@ class DeviceSteps(NoPickle):
                 content = session.decrypt(message, now=now)
             except DecryptionFailed:
                 continue
-            return self._received(space, session, ref, content)
+            return self._received(space, session, ref, content, now)
         raise DecryptionFailed("no session with the sender opens the message")
 
     def _read_first(self, space: Workspace, from_user: str, from_device: int, message: bytes, now: float) -> Received:
@@ -218,7 +218,7 @@ class DeviceSteps(NoPickle):
         ref = space.line(from_user, from_device).find(first.base_key, initiated=False)
         if ref is not None:
             session = space.session(from_user, from_device, ref)
-            return self._received(space, session, ref, session.decrypt(message, now=now))
+            return self._received(space, session, ref, session.decrypt(message, now=now), now)
         check_unseen(space.tx, first)
         secrets = find_secrets(space.tx, first, self.limits, now=now)
         session = respond(self.local, certificate, first, secrets, self.policy, now=now, limits=self.limits)
@@ -226,12 +226,14 @@ class DeviceSteps(NoPickle):
         parse(content)
         accept_first(space.tx, first)
         space.add(session)
-        return self._received(space, session, SessionRef(first.base_key, initiated=False), content, started=True)
+        return self._received(space, session, SessionRef(first.base_key, initiated=False), content, now, started=True)
 
-    def _received(self, space: Workspace, session: Session, ref: SessionRef, content: bytes, *, started: bool = False) -> Received:
+    def _received(
+        self, space: Workspace, session: Session, ref: SessionRef, content: bytes, now: float, *, started: bool = False
+    ) -> Received:
         space.used(session)
         parsed = parse(content)
-        settle(space, session, ref, reset=isinstance(parsed, Reset))
+        settle(space, session, ref, self.limits, reset=isinstance(parsed, Reset), now=now)
         return Received(session.peer_user, session.peer_device, parsed, session.peer_signing, started)
 
     def _begin(self, tx: Transaction, bundle: Bundle, *, reset: bool, now: float) -> Session:

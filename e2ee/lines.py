@@ -3,8 +3,10 @@
 A line is the list of sessions with one device, the sending one first. Both sides come to the same choice without talking about it:
 
 - What the other side sends with becomes the session to send with (Sesame, section 3.5), so a side that began anew is followed.
-- If both began at once, the session with the lower transcript stays, and the other is retired: it is read and not sent with.
-- A reset goes before whatever was there, except a reset of our own that is not answered yet: then again the lower one stays.
+- If both began at once, the session with the lower transcript stays.
+- A reset goes before whatever was there, except a fresh reset of our own that is not answered: then again the lower one stays.
+- What lost against another session is retired for a while (reset_interval_s): messages under way are read and change nothing.
+  After that it is a session like any other, so that two sides that once chose differently agree with the next message.
 """
 
 from __future__ import annotations
@@ -33,46 +35,46 @@ def sending_session(space: Workspace, user_id: str, device_id: int, limits: Limi
 def begin(space: Workspace, session: Session, *, reset: bool, now: float) -> None:
     """Send with ``session``, which this device has begun; a reset retires all others."""
     line = space.line(session.peer_user, session.peer_device)
-    others = tuple(replace(ref, retired=True) for ref in line.refs) if reset else line.refs
+    others = _retired(line.refs, now) if reset else line.refs
     refs = (SessionRef(session.base_key, initiated=True, reset=reset), *others)
     space.add(session)
     space.set_line(session.peer_user, session.peer_device, Line(refs, int(now) if reset else line.last_reset))
 
 
-def settle(space: Workspace, session: Session, ref: SessionRef, *, reset: bool) -> None:
+def settle(space: Workspace, session: Session, ref: SessionRef, limits: Limits, *, reset: bool, now: float) -> None:
     """Put the line in order after ``session`` has read something; ``ref`` is its place there, which may be a new one.
 
     ``reset``: what it read was a reset.
     """
     line = space.line(session.peer_user, session.peer_device)
-    refs = _order(space, line.refs, session, ref, reset=reset)
+    others = tuple(other for other in line.refs if other != ref)
+    if not others or line.refs[0] == ref:
+        refs = (ref, *(_retired(others, now) if reset else others))
+    elif ref.retired and now < ref.retired + limits.reset_interval_s and not reset:
+        return
+    else:
+        first = space.session(session.peer_user, session.peer_device, others[0])
+        crossed = _crossed(others[0], first, ref, limits, reset=reset, now=now)
+        if crossed and first.transcript < session.transcript:
+            refs = (others[0], *_retired((ref,), now), *others[1:])
+        elif reset:
+            refs = (replace(ref, retired=0), *_retired(others, now))
+        else:
+            refs = (replace(ref, retired=0), *(_retired(others[:1], now) if crossed else others[:1]), *others[1:])
     if refs != line.refs:
         space.set_line(session.peer_user, session.peer_device, replace(line, refs=refs))
 
 
-def _order(
-    space: Workspace, refs: tuple[SessionRef, ...], session: Session, ref: SessionRef, *, reset: bool
-) -> tuple[SessionRef, ...]:
-    others = tuple(other for other in refs if other != ref)
-    if not others or refs[0] == ref:
-        return (ref, *(map(_retired, others) if reset else others))
-    if ref.retired and not reset:
-        return refs
-    first = others[0]
-    crossed = _crossed(space, first, session, ref, reset=reset)
-    if crossed and space.session(session.peer_user, session.peer_device, first).transcript < session.transcript:
-        return (first, _retired(ref), *others[1:])
-    if reset:
-        return (replace(ref, retired=False), *map(_retired, others))
-    return (ref, _retired(first) if crossed else first, *others[1:])
+def _crossed(place: SessionRef, first: Session, ref: SessionRef, limits: Limits, *, reset: bool, now: float) -> bool:
+    """Whether ``first``, at ``place``, and the session at ``ref`` were begun at once, neither side knowing the other's.
 
-
-def _crossed(space: Workspace, first: SessionRef, session: Session, ref: SessionRef, *, reset: bool) -> bool:
-    """Whether both sides began at once: the other side does not know ours yet, and a reset of theirs does not go before it."""
-    if not first.initiated or ref.initiated or (reset and not first.reset):
+    A reset of the other side crosses nothing but a reset of our own, and that only while it is fresh: one that stays without an
+    answer may be one that the other side cannot read.
+    """
+    if first.acknowledged or ref.initiated:
         return False
-    return not space.session(session.peer_user, session.peer_device, first).acknowledged
+    return not reset or (place.reset and now < first.created + limits.reset_interval_s)
 
 
-def _retired(ref: SessionRef) -> SessionRef:
-    return replace(ref, retired=True)
+def _retired(refs: tuple[SessionRef, ...], now: float) -> tuple[SessionRef, ...]:
+    return tuple(replace(ref, retired=int(now)) for ref in refs)

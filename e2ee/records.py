@@ -178,27 +178,26 @@ class Peer:
 
 
 _INITIATED = 0x01
-_RETIRED = 0x02
-_RESET = 0x04
+_RESET = 0x02
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRef:
     """One session of a line, named by its base key.
 
-    ``initiated``: this device began it. ``retired``: it is there for messages under way and is not used to send again, because it
-    lost against one that was begun at the same time, or was replaced by a reset. ``reset``: this device began it with a reset.
+    ``initiated``: this device began it. ``reset``: it did so with a reset. ``retired``: since when, in Unix seconds, it is there
+    for messages under way alone, for it lost against one that was begun at the same time, or was replaced by a reset; else 0.
     """
 
     base_key: bytes
     initiated: bool
-    retired: bool = False
     reset: bool = False
+    retired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """All sessions with one device: the first is the one to send with, if it is not retired; the others are archived, newest first.
+    """All sessions with one device: the first is the one to send with, the others are archived, newest first.
 
     ``last_reset`` is when this device last sent a reset there, in Unix seconds, or 0.
     """
@@ -207,7 +206,7 @@ class Line:
     last_reset: int = 0
 
     def encode(self) -> bytes:
-        listed = (ref.base_key + u8(_flags(ref)) for ref in self.refs)
+        listed = (ref.base_key + u8(_flags(ref)) + u64(ref.retired) for ref in self.refs)
         return u8(_VERSION) + u64(self.last_reset) + u8(len(self.refs)) + b"".join(listed)
 
     @staticmethod
@@ -217,8 +216,8 @@ class Line:
         last_reset = reader.u64()
         refs = []
         for _ in range(reader.u8()):
-            base_key, flags = reader.take(KEY_BYTES), reader.u8()
-            refs.append(SessionRef(base_key, bool(flags & _INITIATED), bool(flags & _RETIRED), bool(flags & _RESET)))
+            base_key, flags, retired = reader.take(KEY_BYTES), reader.u8(), reader.u64()
+            refs.append(SessionRef(base_key, bool(flags & _INITIATED), bool(flags & _RESET), retired))
         reader.done()
         return Line(tuple(refs), last_reset)
 
@@ -228,4 +227,4 @@ class Line:
 
 
 def _flags(ref: SessionRef) -> int:
-    return (_INITIATED if ref.initiated else 0) | (_RETIRED if ref.retired else 0) | (_RESET if ref.reset else 0)
+    return (_INITIATED if ref.initiated else 0) | (_RESET if ref.reset else 0)
