@@ -2,6 +2,7 @@
 export { Backoff } from "./backoff.js";
 export { Call } from "./call.js";
 export { LevelMeter, deviceProblem, listDevices, openDevice, openScreen } from "./devices.js";
+export { CallKeys } from "./e2ee/call_key_exchange.js";
 export { Emitter } from "./emitter.js";
 export { keepSession, takeKeptSession } from "./kept_session.js";
 export { SIMULCAST, shownHeight } from "./layers.js";

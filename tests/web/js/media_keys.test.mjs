@@ -205,6 +205,9 @@ test("nobody who is not admitted gets a key, and nobody's leaving waits for the 
   assert.deepEqual(added, ["friend"]);
   assert.deepEqual(sent, [["friend", "callKeyAck"], ["friend", "callKeyAck"]]);
   assert.equal(await refusal(() => keys.receive("friend", { ...content, step: 1 })), "malformed_message");
+  for (let index = 1; index < 1024; index += 1) await keys.receive(`${index}`, content);
+  assert.equal(await refusal(() => keys.receive("one more", content)), "limit_reached");
+  added.length = 1;
   keys.close();
   keys.joined("friend");
   await keys.receive("friend", { ...content, generation: 5 });

@@ -2,8 +2,9 @@
 import { Emitter } from "../emitter.js";
 import { SenderKeys } from "./call_keys.js";
 import { equal, fixed } from "./encoding.js";
+import { LimitReached } from "./errors.js";
 import { Lock } from "./lock.js";
-import { checkMediaKey, kidOf } from "./media_key.js";
+import { MAX_FRAME_SENDERS, checkMediaKey, kidOf } from "./media_key.js";
 
 /** @import { Bytes } from "./encoding.js" */
 /** @import { CallKey, CallKeyAck } from "./content.js" */
@@ -91,7 +92,7 @@ export class CallKeys extends Emitter {
    *
    * @param {string} sender
    * @param {CallKey | CallKeyAck} content
-   * @returns {Promise<void>} rejects with `MalformedMessage` for what is no key
+   * @returns {Promise<void>} rejects with `MalformedMessage` for what is no key, `LimitReached` for too many senders
    */
   async receive(sender, content) {
     if (this.#closed || !equal(content.callId, this.#callId)) return;
@@ -104,6 +105,7 @@ export class CallKeys extends Emitter {
     // A key may come before the word that somebody joined, but not after the word that they left.
     if (!(await this.#admit(sender)) || (here && !this.#present.has(sender))) return;
     const known = this.#received.get(sender);
+    if (!known && this.#received.size >= MAX_FRAME_SENDERS) throw new LimitReached(`media keys of at most ${MAX_FRAME_SENDERS} senders are kept`);
     const again = known?.generation === key.generation && known.step === key.step && equal(known.baseKey, key.baseKey);
     if (!again) {
       this.#received.set(sender, key);
