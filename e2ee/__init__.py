@@ -6,6 +6,28 @@ Nothing here opens a socket or reads a clock: time and randomness are handed in,
 
 from __future__ import annotations
 
+from e2ee.attachment import AttachmentDescriptor as AttachmentDescriptor
+from e2ee.attachment import AttachmentOpener as AttachmentOpener
+from e2ee.attachment import AttachmentSealer as AttachmentSealer
+from e2ee.attachment import open_pieces as open_pieces
+from e2ee.attachment import seal_pieces as seal_pieces
+from e2ee.attachment_file import OpenedFile as OpenedFile
+from e2ee.attachment_file import SealedFile as SealedFile
+from e2ee.backup import BACKUP_HEADER_BYTES as BACKUP_HEADER_BYTES
+from e2ee.backup import BackupKey as BackupKey
+from e2ee.backup import BackupSecret as BackupSecret
+from e2ee.backup import CodeSecret as CodeSecret
+from e2ee.backup import PassphraseSecret as PassphraseSecret
+from e2ee.backup import change_secret as change_secret
+from e2ee.backup import unlock as unlock
+from e2ee.backup_records import AccountRecord as AccountRecord
+from e2ee.backup_records import BackupReader as BackupReader
+from e2ee.backup_records import BackupWriter as BackupWriter
+from e2ee.backup_records import ContactRecord as ContactRecord
+from e2ee.backup_records import GroupRecord as GroupRecord
+from e2ee.backup_records import HistoryRecord as HistoryRecord
+from e2ee.backup_records import Record as Record
+from e2ee.backup_records import read_backup as read_backup
 from e2ee.certificates import DeviceCertificate as DeviceCertificate
 from e2ee.certificates import DeviceList as DeviceList
 from e2ee.content import ApplicationContent as ApplicationContent
@@ -61,6 +83,11 @@ from e2ee.limits import SUITE_PQ as SUITE_PQ
 from e2ee.limits import SUITE_X25519 as SUITE_X25519
 from e2ee.limits import Limits as Limits
 from e2ee.limits import Policy as Policy
+from e2ee.linking import LinkState as LinkState
+from e2ee.linking import NewDevice as NewDevice
+from e2ee.linking import PrimaryDevice as PrimaryDevice
+from e2ee.passphrase import check_passphrase as check_passphrase
+from e2ee.passphrase import entropy_bits as entropy_bits
 from e2ee.peers import Learned as Learned
 from e2ee.prekeys import Bundle as Bundle
 from e2ee.prekeys import KemPreKey as KemPreKey
@@ -68,6 +95,16 @@ from e2ee.prekeys import OneTimePreKey as OneTimePreKey
 from e2ee.prekeys import SignedPreKey as SignedPreKey
 from e2ee.primitives import KeyPair as KeyPair
 from e2ee.records import Peer as Peer
+from e2ee.recovery_code import draw_code as draw_code
+from e2ee.recovery_code import format_code as format_code
+from e2ee.recovery_code import parse_code as parse_code
+from e2ee.safety_number import SafetyCode as SafetyCode
+from e2ee.safety_number import check_code as check_code
+from e2ee.safety_number import safety_number as safety_number
+from e2ee.sealed import SenderCertificate as SenderCertificate
+from e2ee.sealed import issue_sender_certificate as issue_sender_certificate
+from e2ee.sealed import open_sender as open_sender
+from e2ee.sealed import seal_sender as seal_sender
 from e2ee.store import Durability as Durability
 from e2ee.store import MemoryStore as MemoryStore
 from e2ee.store import SqliteStore as SqliteStore
@@ -76,15 +113,26 @@ from e2ee.store import StoreError as StoreError
 from e2ee.store import Transaction as Transaction
 
 __all__ = [
+    "AccountRecord",
     "ApplicationContent",
     "AttachmentCorrupt",
+    "AttachmentDescriptor",
+    "AttachmentOpener",
+    "AttachmentSealer",
     "AttachmentTruncated",
+    "BACKUP_HEADER_BYTES",
     "BackupAuthFailed",
+    "BackupKey",
+    "BackupReader",
+    "BackupSecret",
+    "BackupWriter",
     "BadSignature",
     "Bundle",
     "CallKey",
     "CallKeyAck",
+    "CodeSecret",
     "CodecNotSupported",
+    "ContactRecord",
     "Content",
     "ContentKind",
     "CounterExhausted",
@@ -102,7 +150,9 @@ __all__ = [
     "E2EEError",
     "FrameReplay",
     "GroupOperations",
+    "GroupRecord",
     "GroupStateMismatch",
+    "HistoryRecord",
     "Incoming",
     "InvalidKey",
     "KdfParamsRefused",
@@ -111,24 +161,33 @@ __all__ = [
     "Learned",
     "LimitReached",
     "Limits",
+    "LinkState",
     "LocalDevice",
     "MalformedMessage",
     "MemoryStore",
+    "NewDevice",
     "NoSession",
     "NotAMember",
     "OnPlaintext",
     "OneTimePreKey",
+    "OpenedFile",
     "Outgoing",
+    "PassphraseSecret",
     "Peer",
     "Policy",
     "PreKeyReplay",
     "PreKeyUpload",
     "PreKeysExhausted",
+    "PrimaryDevice",
     "Publication",
     "Received",
+    "Record",
     "Reset",
     "SUITE_PQ",
     "SUITE_X25519",
+    "SafetyCode",
+    "SealedFile",
+    "SenderCertificate",
     "SenderKeyDistribution",
     "SignedPreKey",
     "SqliteStore",
@@ -143,5 +202,20 @@ __all__ = [
     "UnsupportedSuite",
     "UnsupportedVersion",
     "UntrustedIdentity",
+    "change_secret",
+    "check_code",
+    "check_passphrase",
+    "draw_code",
+    "entropy_bits",
+    "format_code",
+    "issue_sender_certificate",
+    "open_pieces",
+    "open_sender",
+    "parse_code",
+    "read_backup",
     "retry_stale",
+    "safety_number",
+    "seal_pieces",
+    "seal_sender",
+    "unlock",
 ]
