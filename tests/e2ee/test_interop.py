@@ -206,7 +206,7 @@ async def test_attachments(page: Page, size: int) -> None:
 
 
 class Group:
-    """A group of two devices here (alice, dave) and two in the browser (bob, carol); sender keys are handed over, as sessions would."""
+    """A group of two devices here (alice, dave) and two in the browser (bob, carol). Sender keys are handed over here."""
 
     def __init__(self, page: Page, id: str) -> None:
         self.page, self.id = page, id
@@ -331,7 +331,7 @@ RECORDS: list[dict[str, Any]] = [
     {"record": "group", "group_id": "44" * 16, "operations": ["55" * 300, "66"]},
     {"record": "history", "conversation": b"room".hex(), "kept": "77" * 150_000},
 ]
-SECRETS = {
+SECRETS: dict[str, dict[str, Any]] = {
     "recovery code": {"code": "88" * 32},
     "passphrase": {"passphrase": "ﬁve words of ﬆone Ⅷ café make it", "memory_kib": 65_536, "passes": 3},
 }
