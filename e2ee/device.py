@@ -194,7 +194,7 @@ class Device:
 
     async def reserve_device_id(self) -> int:
         """An id for a device that is being linked. `salam.AuthError` unless this is the primary device."""
-        return await self._store.run(lambda tx: reserve_device_id(tx, self._record))
+        return await self._store.run(lambda tx: reserve_device_id(tx, self._record, self.steps))
 
     async def admit_device(
         self,
@@ -255,6 +255,15 @@ class Device:
     async def peer(self, user_id: str) -> Peer | None:
         """What is known of a user: account key, verified or not, devices. None of a stranger."""
         return await self._store.run(lambda tx: self.steps.peer(tx, user_id))
+
+    async def devices_of(self, user_id: str) -> tuple[DeviceList, list[DeviceCertificate]] | None:
+        """The newest list of a user and the certificates that it names: to hand on, or, of the own user, to publish again."""
+
+        def work(tx: Transaction) -> tuple[DeviceList, list[DeviceCertificate]] | None:
+            known = self.steps.device_list(tx, user_id)
+            return None if known is None else (known, self.steps.certificates(tx, user_id))
+
+        return await self._store.run(work)
 
     async def needs_bundles(self, user_id: str) -> list[Address]:
         """The devices, also own ones, whose bundles have to be fetched and started before `encrypt`.

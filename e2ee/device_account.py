@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from e2ee.certificates import DeviceCertificate, DeviceList, device_key_signature, issue_certificate, issue_device_list
 from e2ee.device_steps import DeviceSteps
-from e2ee.encoding import check_device_id
-from e2ee.errors import LimitReached, MalformedMessage, UntrustedIdentity
+from e2ee.errors import LimitReached, UntrustedIdentity
 from e2ee.handshake import LocalDevice
 from e2ee.limits import Limits, Policy
 from e2ee.primitives import KEY_BYTES, KeyPair, Random, agreement_pair, signing_pair
@@ -108,14 +105,17 @@ def keep_linked(
     return record
 
 
-def reserve_device_id(tx: Transaction, record: LocalRecord) -> int:
+def reserve_device_id(tx: Transaction, record: LocalRecord, steps: DeviceSteps) -> int:
     """An id for a device that is being linked; it is never given again. `salam.AuthError` on a device without the account key."""
     _account(record)
     device_id = read_counter(tx.get(COUNTERS, _COUNTER), 1)
+    # After an old copy of the store came back, the counter may be behind what the account's list says.
+    while steps.certificate(tx, steps.local.certificate.user_id, device_id) is not None:
+        device_id += 1
     if device_id >= 2**32 - 1:
         raise LimitReached("all device ids are used up")
     tx.put(COUNTERS, _COUNTER, counter_record(device_id + 1))
-    return check_device_id(device_id)
+    return device_id
 
 
 def admit_device(
@@ -147,7 +147,7 @@ def admit_device(
         created=int(now),
         suites=suites,
     )
-    others = [known for known in _siblings(tx, steps) if known.device_id != device_id]
+    others = [known for known in steps.certificates(tx, own.user_id) if known.device_id != device_id]
     return certificate, _issue(tx, account, steps, (*others, certificate), now)
 
 
@@ -158,9 +158,10 @@ def remove_device(tx: Transaction, record: LocalRecord, steps: DeviceSteps, devi
     `salam.ConflictError` for this device itself.
     """
     account = _account(record)
-    if device_id == steps.local.certificate.device_id:
+    own = steps.local.certificate
+    if device_id == own.device_id:
         raise ConflictError("a device does not remove itself")
-    siblings = list(_siblings(tx, steps))
+    siblings = steps.certificates(tx, own.user_id)
     kept = tuple(known for known in siblings if known.device_id != device_id)
     if len(kept) == len(siblings):
         raise NotFoundError("the account has no such device")
@@ -176,17 +177,6 @@ def _account(record: LocalRecord) -> KeyPair:
     if record.account_seed is None:
         raise AuthError("this device does not hold the account key; only the primary one does", code="not_primary_device")
     return signing_pair(record.account_seed)
-
-
-def _siblings(tx: Transaction, steps: DeviceSteps) -> Iterable[DeviceCertificate]:
-    """The certificates of all devices on the own list, this one's too."""
-    user_id = steps.local.certificate.user_id
-    known = steps.device_list(tx, user_id)
-    for device_id, _ in known.devices if known else ():
-        certificate = steps.certificate(tx, user_id, device_id)
-        if certificate is None:
-            raise MalformedMessage("the store lacks the certificate of an own device")
-        yield certificate
 
 
 def _issue(

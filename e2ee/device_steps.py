@@ -102,6 +102,12 @@ class DeviceSteps(NoPickle):
         """The newest device list of a user, or None."""
         return known_list(self._workspace(tx), user_id)
 
+    def certificates(self, tx: Transaction, user_id: str) -> list[DeviceCertificate]:
+        """The verified certificates of all devices on the newest list of a user; none of a stranger."""
+        peer = self.peer(tx, user_id)
+        found = (self.certificate(tx, user_id, device_id) for device_id in (peer.devices if peer else ()))
+        return [certificate for certificate in found if certificate is not None]
+
     def certificate(self, tx: Transaction, user_id: str, device_id: int) -> DeviceCertificate | None:
         """The verified certificate of a device, also of one that was removed, under the user's trusted account key; or None.
 
