@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from salam_server.run import Site
     from salam_server.settings import Settings
 
-__all__ = ["app", "main"]
+__all__ = ["GROUPS", "app", "main"]
 
 # 2 is the shell's own code for wrong usage; a bad setting is wrong usage.
 _EXIT_BAD_SETTING = 2
@@ -45,6 +45,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as on
 
 
 app.add_typer(bench_app)
+# By the word that stands before their commands.
+GROUPS: dict[str, typer.Typer] = {"": app, "bench": bench_app}
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from typer.models import OptionInfo
 import salam
 from salam import ConfigError, Metrics, SalamError
 from salam_server import Engine, Settings
-from salam_server.cli import app as command_line
+from salam_server.cli import GROUPS
 from salam_server.settings import describe_settings, load_settings
 from signaling import messages, secure_messages
 from signaling.limits import Rate
@@ -110,23 +110,29 @@ def option_row(name: str, annotation: Any) -> tuple[str, str, str]:
     declared = [text for text in (option.default, *(option.param_decls or ())) if isinstance(text, str) and text.startswith("-")]
     flags = [flag for text in declared or [f"--{name.replace('_', '-')}"] for flag in text.split("/")]
     inner = [part for part in typing.get_args(kind) or (kind,) if part is not type(None)]
-    takes = {bool: "", str: "a text", Path: "a path"}[inner[0]]
+    takes = {bool: "", int: "a number", str: "a text", Path: "a path"}[inner[0]]
     return ", ".join(map(code, flags)), takes, prose(option.help)
+
+
+def all_commands() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Every command by the words that call it; those of groups after the plain ones."""
+    for prefix, group in GROUPS.items():
+        for command in group.registered_commands:
+            assert command.callback is not None
+            yield f"{prefix} ".lstrip() + (command.name or command.callback.__name__), command.callback
 
 
 def commands() -> str:
     """Every command with its options."""
     parts = []
-    for command in command_line.registered_commands:
-        callback = command.callback
-        assert callback is not None
+    for name_of_command, callback in all_commands():
         rows = []
         for name, parameter in inspect.signature(callback, eval_str=True).parameters.items():
             flags, takes, text = option_row(name, parameter.annotation)
             default = "" if parameter.default in (None, True, False, "") else code(str(parameter.default))
             rows.append((flags, takes, default, text))
         head = ("option", "takes", "default", "what it does")
-        parts.append(f"## salam {callback.__name__}\n\n{prose(callback.__doc__)}\n\n" + table(head, rows))
+        parts.append(f"## salam {name_of_command}\n\n{prose(callback.__doc__)}\n\n" + table(head, rows))
     return "\n".join(parts)
 
 

@@ -15,7 +15,7 @@ from aiohttp import web as http
 from typer.models import OptionInfo
 
 from salam_server import Engine, Settings
-from salam_server.cli import app as command_line
+from salam_server.cli import GROUPS
 from salam_server.settings import ENVIRONMENT_PREFIX
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -114,16 +114,18 @@ def test_imports_of_python_blocks_work(page: Path) -> None:
 
 def known_flags() -> dict[str, set[str]]:
     """Return the flags of every command."""
-    found = {}
-    for command in command_line.registered_commands:
+    found: dict[str, set[str]] = {}
+    for group, command in ((name, command) for name, made in GROUPS.items() for command in made.registered_commands):
         callback = command.callback
         assert callback is not None
-        flags = set(COMMON_FLAGS)
+        # A group's first word stands for all of its commands.
+        name_of_command = group or callback.__name__
+        flags = set(COMMON_FLAGS) | found.get(name_of_command, set())
         for name, annotation in callback.__annotations__.items():
             if name == "return":
                 continue
             flags |= flags_of(name, annotation, vars(sys.modules[callback.__module__]))
-        found[callback.__name__] = flags
+        found[name_of_command] = flags
     return found
 
 
