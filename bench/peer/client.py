@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import aioice
 
@@ -46,6 +46,8 @@ class PeerState(enum.Enum):
     NEW = "new"
     CONNECTING = "connecting"
     CONNECTED = "connected"
+    LOST = "lost"
+    """It stood and nothing is heard any more; new ICE credentials may bring it back."""
     FAILED = "failed"
     CLOSED = "closed"
 
@@ -90,8 +92,8 @@ class RtcPeer:
     """A peer connection that either sends (`offer`, then `accept_answer`) or receives (`answer`, as often as an offer comes).
 
     ``addresses`` are the local addresses to use, the loopback by default; none means all but the loopback. ``rng`` makes SSRCs,
-    first sequence numbers and ICE credentials repeatable in tests. ``tap`` and ``on_frame`` see what is received. Close it with
-    `close`.
+    first sequence numbers and ICE credentials repeatable in tests. ``tap`` and ``on_frame`` see what is received. ``on_lost`` is
+    called when the connection is lost after it stood. Close it with `close`.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class RtcPeer:
         clock: Clock | None = None,
         tap: Tap | None = None,
         on_frame: FrameListener | None = None,
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
         self._clock = clock or RealClock()
         self._rng = rng or random.SystemRandom()
@@ -133,6 +136,12 @@ class RtcPeer:
         self._reason = ""
         self._remote: RemoteTransport | None = None
         self._dropped = 0
+        self._on_lost = on_lost
+
+    @property
+    def reason(self) -> str:
+        """Why the connection is lost, failed or closed; empty otherwise."""
+        return self._reason
 
     @property
     def state(self) -> PeerState:
@@ -152,14 +161,22 @@ class RtcPeer:
             for index, loop in enumerate(present)
         ]
         await self._gather(controlling=True)
-        self._version += 1
-        return write_offer(
-            self._tracks,
-            self._local("actpass"),
-            session_id=self._session_id,
-            version=self._version,
-            cname=self._cname,
-        )
+        return self._written_offer()
+
+    async def offer_restart(self) -> str:
+        """Return the offer of the same tracks with new ICE credentials; its answer is for `accept_restart`."""
+        self._renew_credentials()
+        await self._gather(controlling=True)
+        return self._written_offer()
+
+    async def accept_restart(self, sdp: str) -> None:
+        """Take the answer to `offer_restart`: media goes over to the new path once it works.
+
+        Raises SdpError when it cannot be read.
+        """
+        remote, _ = read_transport(sdp)
+        ice = await self._give_remote(remote)
+        self._tasks.spawn(self._move(ice), name="move")
 
     def offered_kinds(self) -> dict[str, str]:
         """Return the kind (``audio`` or ``video``) of each offered m-line by its mid."""
@@ -192,7 +209,7 @@ class RtcPeer:
         remote, section = read_transport(sdp)
         restarts = self._remote is not None and remote.ufrag != self._remote.ufrag
         if restarts:
-            self._ufrag, self._password = self._ice_text(_UFRAG_BYTES), self._ice_text(_PASSWORD_BYTES)
+            self._renew_credentials()
         if restarts or self._gathered is None:
             # A full agent that offers is the controlling one; a lite agent never is (RFC 8445 6.1.1).
             await self._gather(controlling=remote.lite)
@@ -289,6 +306,8 @@ class RtcPeer:
             _log.debug("an ICE restart found no path")
             return
         old, self._ice = self._ice, ice
+        if self._state is PeerState.LOST:
+            self._set_state(PeerState.CONNECTED)
         if old is not None:
             await old.close()
         await self._receive_from(ice)
@@ -299,7 +318,7 @@ class RtcPeer:
                 data = await ice.recv()
             except ConnectionError:
                 if ice is self._ice:
-                    self._set_state(PeerState.CLOSED, "ice_lost")
+                    self._lose()
                 return
             await self._receive(data)
 
@@ -355,6 +374,15 @@ class RtcPeer:
         else:
             self._set_state(PeerState.FAILED, getattr(event, "reason", "dtls_closed"))
 
+    def _lose(self) -> None:
+        if self._state is not PeerState.CONNECTED:
+            # Nothing was agreed on yet that a new path could carry on with.
+            self._set_state(PeerState.FAILED, "ice_lost")
+            return
+        self._set_state(PeerState.LOST, "ice_lost")
+        if self._on_lost is not None:
+            self._on_lost()
+
     def _set_state(self, state: PeerState, reason: str = "") -> None:
         if self._state not in (PeerState.CLOSED, PeerState.FAILED):
             self._state = state
@@ -364,6 +392,14 @@ class RtcPeer:
     def _on_failure(self, task: str, failure: BaseException) -> None:
         _log.error("%s failed", task, exc_info=failure)
         self._set_state(PeerState.FAILED, type(failure).__name__)
+
+    def _renew_credentials(self) -> None:
+        self._ufrag, self._password = self._ice_text(_UFRAG_BYTES), self._ice_text(_PASSWORD_BYTES)
+
+    def _written_offer(self) -> str:
+        self._version += 1
+        local = self._local("actpass")
+        return write_offer(self._tracks, local, session_id=self._session_id, version=self._version, cname=self._cname)
 
     def _local(self, setup: str) -> LocalTransport:
         assert self._gathered is not None

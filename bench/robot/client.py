@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from bench.media import CodecName, FrameDecoder, LoopLibrary, Media, MediaLoops, ReceivedFrame
-from bench.peer import RtcPeer, Tap
+from bench.peer import PeerState, RtcPeer, Tap
 from bench.robot.judge import Judge
 from bench.robot.stats import ReceivedTrack, RobotStats, received_track, sent_track
 from bench.strict_receiver import StrictReceiver
@@ -49,6 +49,8 @@ _SOURCES: dict[str, Literal["microphone", "camera"]] = {"audio": "microphone", "
 _MAX_CHAT_LINES = 1_000
 # Frames that wait for the decoder: two seconds of a room with five videos. Beyond that the machine is too slow, and frames go by.
 _MAX_UNDECODED = 256
+# A restart takes a round trip through signaling and some ICE checks; until then it is not fair to try again.
+_RESTART_AGAIN_S = 5.0
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost"})
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
@@ -70,6 +72,9 @@ class Robot:
     threads, and hands it to ``on_picture``; otherwise frames are only put together and counted. ``tap`` sees each received RTP
     packet with its m-line's mid. ``strict`` judges each received track with a `StrictReceiver`. ``rng`` makes what the robot
     chooses repeatable.
+
+    A media connection on which nothing is heard any more is given new ICE credentials, as often as it takes; `lost` names it
+    meanwhile, and `stats` counts how often that happened.
 
     Raises what `SignalingClient` raises when the server cannot be reached or refuses, ResourceError when a file cannot be
     published, and ClosedError or TimeoutError when media does not connect within ``connect_timeout_s``.
@@ -117,6 +122,7 @@ class Robot:
         self._undecoded: asyncio.Queue[tuple[str, CodecName, bytes]] = asyncio.Queue(_MAX_UNDECODED)
         self._decoded: dict[str, int] = {}
         self._decode_failures = 0
+        self._connections_lost = 0
         self._chat_count = 0
         self.participant_id = ""
         """This robot's own id, once joined."""
@@ -175,6 +181,13 @@ class Robot:
         """Ask the server to offer the subscribe connection with new ICE credentials, as after a change of network."""
         await self._client.restart_ice()
 
+    @property
+    def lost(self) -> dict[str, str]:
+        """The media connections (``publish``, ``subscribe``) that do not work now, and why; empty while all do."""
+        peers = {"publish": self._publisher, "subscribe": self._subscriber}
+        broken = (PeerState.LOST, PeerState.FAILED)
+        return {which: peer.reason for which, peer in peers.items() if peer is not None and peer.state in broken}
+
     async def mute(self, kind: Literal["audio", "video"], *, muted: bool = True) -> None:
         """Mute or unmute the own track of that kind: nothing of it is sent, and the room is told.
 
@@ -217,6 +230,7 @@ class Robot:
             received=tuple(self._received(received.received if received else ())),
             dropped=sum(known.dropped for known in (sent, received) if known is not None),
             decode_failures=self._decode_failures,
+            connections_lost=self._connections_lost,
         )
 
     def _received(self, streams: Sequence[Any]) -> list[ReceivedTrack]:
@@ -237,14 +251,43 @@ class Robot:
         return tracks
 
     async def _start_publishing(self, loops: MediaLoops) -> None:
-        peer = self._publisher = RtcPeer(f"{self.name} publish", addresses=self._addresses, rng=self._rng, clock=self._clock)
-        offer = await peer.offer(loops)
-        kinds = {mid: kind for mid, kind in peer.offered_kinds().items()}
-        tracks = [PublishedTrack(mid=mid, source=_SOURCES[kind]) for mid, kind in kinds.items()]
-        answer = await self._client.publish_offer(offer, tracks)
-        self._own_tracks = {kinds[mid]: track_id for mid, track_id in answer.track_ids.items() if mid in kinds}
-        await peer.accept_answer(answer.sdp)
+        peer = self._publisher = RtcPeer(
+            f"{self.name} publish",
+            addresses=self._addresses,
+            rng=self._rng,
+            clock=self._clock,
+            on_lost=lambda: self._on_lost(peer, lambda: self._restart_publishing(peer)),
+        )
+        await peer.accept_answer(await self._offer(peer, await peer.offer(loops)))
         await peer.connected(self._connect_timeout_s)
+
+    async def _offer(self, peer: RtcPeer, sdp: str) -> str:
+        kinds = peer.offered_kinds()
+        muted: dict[str, bool] = {sender.plan.kind: sender.muted for sender in peer.senders}
+        tracks = [PublishedTrack(mid=mid, source=_SOURCES[kind], muted=muted.get(kind, False)) for mid, kind in kinds.items()]
+        answer = await self._client.publish_offer(sdp, tracks)
+        self._own_tracks = {kinds[mid]: track_id for mid, track_id in answer.track_ids.items() if mid in kinds}
+        return answer.sdp
+
+    async def _restart_publishing(self, peer: RtcPeer) -> None:
+        await peer.accept_restart(await self._offer(peer, await peer.offer_restart()))
+
+    def _on_lost(self, peer: RtcPeer | None, restart: Callable[[], Awaitable[None]]) -> None:
+        assert peer is not None
+        self._connections_lost += 1
+        _log.warning("robot %s lost a media connection: %s", self.name, peer.reason)
+        self._tasks.spawn(self._mend(peer, restart), name="mend")
+
+    async def _mend(self, peer: RtcPeer, restart: Callable[[], Awaitable[None]]) -> None:
+        while peer.state is PeerState.LOST:
+            try:
+                await restart()
+                await peer.connected(_RESTART_AGAIN_S)
+            except TimeoutError:
+                continue
+            except SalamError as error:
+                _log.debug("robot %s could not restart ICE: %s", self.name, error)
+                await asyncio.sleep(_RESTART_AGAIN_S)
 
     async def _follow(self) -> None:
         async for event in self._client.events():
@@ -265,6 +308,7 @@ class Robot:
                 clock=self._clock,
                 tap=self._on_packet if self._tap is not None or self._judge is not None else None,
                 on_frame=self._on_frame if self._decode else None,
+                on_lost=lambda: self._on_lost(self._subscriber, self.restart_ice),
             )
         self._subscribed = {track.mid: track for track in offer.tracks}
         try:

@@ -67,6 +67,8 @@ class RobotStats:
     dropped: int
     """Datagrams that were no valid media of a negotiated stream."""
     decode_failures: int
+    connections_lost: int = 0
+    """How often nothing was heard any more on a media connection that had stood."""
 
 
 def sent_track(track_id: str, stats: SentTrackStats) -> SentTrack:

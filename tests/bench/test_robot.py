@@ -235,6 +235,31 @@ async def test_late_answers_to_ice_checks_keep_a_connection(
         await eventually(lambda: _frames(two) >= 150)
 
 
+async def test_a_lost_connection_is_told_and_mended(rig: Rig, eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Consent that is given up after a second and a half rather than half a minute.
+    monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.2)
+    monkeypatch.setattr("bench.peer.client._CONSENT_EXPIRES_S", 1.0)
+    monkeypatch.setattr("bench.peer.client._CONSENT_RETRANSMISSIONS", 1)
+    async with rig.robot("Amira", publish=_MEDIA, subscribe=False) as one, rig.robot("Yusuf") as two:
+        await eventually(lambda: _frames(two) >= 5)
+        assert one.lost == two.lost == {}
+        await one.mute("audio")
+        tracks = one.track_ids()
+        gone, clean = LinkConfig(loss=1.0), LinkConfig()
+        rig.proxy.configure(up=gone, down=gone)
+        await eventually(lambda: one.lost == {"publish": "ice_lost"} and two.lost == {"subscribe": "ice_lost"})
+        assert one.stats().connections_lost >= 1
+        assert two.stats().connections_lost >= 1
+        before = _frames(two)
+        rig.proxy.configure(up=clean, down=clean)
+        await eventually(lambda: one.lost == two.lost == {}, timeout_s=60.0)
+        await eventually(lambda: _frames(two) > before + 20)
+        # They are the tracks from before, and what was muted still is.
+        assert one.track_ids() == tracks
+        muted = {track.kind: track.muted for other in two.participants.values() for track in other.tracks}
+        assert muted == {"audio": True, "video": False}
+
+
 # Forty tracks take two seconds of an idle processor, and a busy machine gives a tenth of one or less: what does not come within
 # four minutes does not come.
 @pytest.mark.timeout(300)
