@@ -87,6 +87,12 @@ async def _more(count: Any, than: int) -> bool:
     return bool(await count() > than)
 
 
+async def key_frames(sender: Party) -> list[int]:
+    """How many key frames each layer of the camera has had."""
+    script = "async () => [...(await party.call.publisher.pc.getStats()).values()].map((row) => row.keyFramesEncoded ?? -1)"
+    return [count for count in await sender.page.evaluate(script) if count >= 0]
+
+
 async def layer_becomes(receiver: Party, sender: Party, height: int, layers: set[str]) -> State:
     await receiver.show(sender, height)
 
@@ -105,6 +111,9 @@ async def test_a_call_is_encrypted_through_the_forwarding_unit(
     async with serving(Engine(dev_settings(tmp_path, live=False))) as site:
         amal = await enter(context, site.url, "Amal", camera=True, microphone=True)
         badr = await enter(context, site.url, "Badr", microphone=True)
+        # What was begun cannot be changed: neither switched on late nor given other keys.
+        twice = "() => { try { party.call.enableEncryption({ keys: party.keys }) } catch (error) { return error.name } }"
+        assert await badr.page.evaluate(twice) == "InvalidStateError"
         dina = await enter(context, site.url, "Dina", microphone=True)
         for receiver, sender, kind in ((badr, amal, "video"), (badr, amal, "audio"), (dina, amal, "video"), (amal, dina, "audio")):
             await gets_through(receiver, sender, kind)
@@ -117,6 +126,7 @@ async def test_a_call_is_encrypted_through_the_forwarding_unit(
         assert "vp8" in small["codec"].lower()
 
         # Everybody counts dina out, who stays connected and is forwarded everything.
+        pictures = await key_frames(amal)
         for party in (amal, badr):
             await party.page.evaluate("(id) => party.keys.left(id)", dina.id)
         await is_dropped(dina, amal, "video", "unknown_frame_key")
@@ -126,6 +136,8 @@ async def test_a_call_is_encrypted_through_the_forwarding_unit(
         await gets_through(badr, amal, "audio")
         await gets_through(amal, badr, "audio")
         states = {name: (await party.state())["encryption"] for name, party in (("amal", amal), ("badr", badr), ("dina", dina))}
+        # With the new key come whole pictures of all three layers.
+        assert [after > before for before, after in zip(pictures, await key_frames(amal), strict=True)] == [True] * 3
         # Two joined, then one left: a ratchet for each, then another generation.
         assert states["amal"]["kid"] == {"generation": 1, "step": 0}
         assert all(not row["dropped"] for row in states["amal"]["sent"])
@@ -141,7 +153,7 @@ async def test_nothing_is_played_that_comes_in_the_clear(tmp_path: Path, context
 
         async def all_dropped() -> bool:
             counts = (await amal.track(plain, "video"))["counts"]
-            return sum(counts["dropped"].values()) > 60
+            return int(sum(counts["dropped"].values())) > 60
 
         await until(all_dropped, "clear frames are dropped")
         track = await amal.track(plain, "video")
