@@ -175,7 +175,8 @@ class Device:
     async def publish(self) -> Publication:
         """All that the server is to have of this device, with a full set of new one-time prekeys; they replace what is there.
 
-        For registration, or when the server lost them; later ones come by `replenish`. Repeating it is safe: no id comes twice.
+        For registration, when the server lost them, and when an old copy of the store had to be put back, which knows nothing of
+        prekeys made since; otherwise new ones come by `replenish`. Repeating it is safe.
         """
 
         def work(tx: Transaction) -> Publication:

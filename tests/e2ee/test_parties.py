@@ -237,10 +237,6 @@ class World:
 
     def heal(self, one: Party, other: Party) -> None:
         """Two devices that are both there come to talk again, each noticing by itself what it cannot read."""
-        for party in (one, other):
-            if party.restored:
-                # What the server has of it may be newer than what it knows.
-                self.directory.publish(replace(finish(party.device.publish()), device_list=None))
         link = self.link(one.address, other.address)
         for _ in range(4):
             self.clock.now += HOUR_S
@@ -349,6 +345,8 @@ class Parties(RuleBasedStateMachine):
         party.store, party.restored = CrashingStore(party.backup.copy()), True
         self.world.restart(party)
         self.world.break_links(party.address)
+        # The server hands out prekeys that this store may not have.
+        self.world.directory.publish(replace(finish(party.device.publish()), device_list=None))
 
     @rule(who=NUMBERS, to=NUMBERS)
     def reset(self, who: int, to: int) -> None:
