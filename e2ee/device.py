@@ -13,6 +13,7 @@ from typing import TypeVar
 from e2ee.certificates import DeviceCertificate, DeviceList
 from e2ee.content import ApplicationContent, Content
 from e2ee.device_account import (
+    account_pair,
     admit_device,
     create_account,
     keep_linked,
@@ -22,7 +23,7 @@ from e2ee.device_account import (
     reserve_device_id,
 )
 from e2ee.device_prekeys import PreKeyUpload
-from e2ee.device_steps import Address, DeviceSteps, Outgoing, Received
+from e2ee.device_steps import Address, Contact, DeviceSteps, Outgoing, Received
 from e2ee.errors import E2EEError, StaleState
 from e2ee.limits import DEFAULT_LIMITS, Limits, Policy
 from e2ee.peers import Learned
@@ -168,6 +169,11 @@ class Device:
         """Whether this device holds the account key, and so can admit and remove devices."""
         return self._record.account_seed is not None
 
+    @property
+    def account(self) -> KeyPair:
+        """The account key, for linking and for the backup; `salam.AuthError` unless this is the primary device."""
+        return account_pair(self._record)
+
     async def run(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` in one transaction of the store; see `Store.run`."""
         return await self._store.run(work)
@@ -197,29 +203,12 @@ class Device:
         """An id for a device that is being linked. `salam.AuthError` unless this is the primary device."""
         return await self._store.run(lambda tx: reserve_device_id(tx, self._record, self.steps))
 
-    async def admit_device(
-        self,
-        device_id: int,
-        *,
-        signing_public: bytes,
-        agreement_public: bytes,
-        device_signature: bytes,
-        suites: tuple[int, ...],
-    ) -> tuple[DeviceCertificate, DeviceList]:
-        """Sign a device into the account; publish the list that comes back. Raises what `device_account.admit_device` raises."""
-        return await self._store.run(
-            lambda tx: admit_device(
-                tx,
-                self._record,
-                self.steps,
-                device_id,
-                signing_public=signing_public,
-                agreement_public=agreement_public,
-                device_signature=device_signature,
-                suites=suites,
-                now=self._clock.wall(),
-            )
-        )
+    async def admit_device(self, certificate: DeviceCertificate) -> DeviceList:
+        """Put a device on the account's list, whose certificate `PrimaryDevice` of linking has signed; publish what comes back.
+
+        Raises what `device_account.admit_device` raises.
+        """
+        return await self._store.run(lambda tx: admit_device(tx, self._record, self.steps, certificate, now=self._clock.wall()))
 
     async def remove_device(self, device_id: int) -> DeviceList:
         """Take a device off the account; publish the list that comes back. Raises what `device_account.remove_device` raises."""
@@ -256,6 +245,10 @@ class Device:
     async def peer(self, user_id: str) -> Peer | None:
         """What is known of a user: account key, verified or not, devices. None of a stranger."""
         return await self._store.run(lambda tx: self.steps.peer(tx, user_id))
+
+    async def contacts(self) -> list[Contact]:
+        """Everybody whose account key is known, by user id, the own user too: what a backup keeps of them."""
+        return await self._store.run(self.steps.contacts)
 
     async def devices_of(self, user_id: str) -> tuple[DeviceList, list[DeviceCertificate]] | None:
         """The newest list of a user and the certificates that it names: to hand on, or, of the own user, to publish again."""

@@ -13,7 +13,16 @@ from e2ee.store.interface import Transaction
 from e2ee.workspace import SessionCache, Workspace
 from salam import AuthError, ConflictError, NotFoundError
 
-__all__ = ["admit_device", "create_account", "keep_linked", "load_local", "local_device", "remove_device", "reserve_device_id"]
+__all__ = [
+    "account_pair",
+    "admit_device",
+    "create_account",
+    "keep_linked",
+    "load_local",
+    "local_device",
+    "remove_device",
+    "reserve_device_id",
+]
 
 _KEY = b"self"
 _COUNTER = b"device"
@@ -107,7 +116,7 @@ def keep_linked(
 
 def reserve_device_id(tx: Transaction, record: LocalRecord, steps: DeviceSteps) -> int:
     """An id for a device that is being linked; it is never given again. `salam.AuthError` on a device without the account key."""
-    _account(record)
+    account_pair(record)
     device_id = read_counter(tx.get(COUNTERS, _COUNTER), 1)
     # After an old copy of the store came back, the counter may be behind what the account's list says.
     while steps.certificate(tx, steps.local.certificate.user_id, device_id) is not None:
@@ -119,36 +128,17 @@ def reserve_device_id(tx: Transaction, record: LocalRecord, steps: DeviceSteps) 
 
 
 def admit_device(
-    tx: Transaction,
-    record: LocalRecord,
-    steps: DeviceSteps,
-    device_id: int,
-    *,
-    signing_public: bytes,
-    agreement_public: bytes,
-    device_signature: bytes,
-    suites: tuple[int, ...],
-    now: float,
-) -> tuple[DeviceCertificate, DeviceList]:
-    """Sign a device into the account: its certificate, and the list that names it.
+    tx: Transaction, record: LocalRecord, steps: DeviceSteps, certificate: DeviceCertificate, *, now: float
+) -> DeviceList:
+    """The list that names the device of ``certificate`` too, which was signed with the account key.
 
     Raises `salam.AuthError` without the account key, `BadSignature`, `InvalidKey`, `LimitReached` for too many devices, and
-    `UntrustedIdentity` for an id that another device has or had.
+    `UntrustedIdentity` for a certificate of another account or an id that another device has or had.
     """
-    account = _account(record)
-    own = steps.local.certificate
-    certificate = issue_certificate(
-        account,
-        user_id=own.user_id,
-        device_id=device_id,
-        signing_public=signing_public,
-        agreement_public=agreement_public,
-        device_signature=device_signature,
-        created=int(now),
-        suites=suites,
-    )
-    others = [known for known in steps.certificates(tx, own.user_id) if known.device_id != device_id]
-    return certificate, _issue(tx, account, steps, (*others, certificate), now)
+    account = account_pair(record)
+    siblings = steps.certificates(tx, steps.local.certificate.user_id)
+    others = [known for known in siblings if known.device_id != certificate.device_id]
+    return _issue(tx, account, steps, (*others, certificate), now)
 
 
 def remove_device(tx: Transaction, record: LocalRecord, steps: DeviceSteps, device_id: int, *, now: float) -> DeviceList:
@@ -157,7 +147,7 @@ def remove_device(tx: Transaction, record: LocalRecord, steps: DeviceSteps, devi
     Raises `salam.AuthError` without the account key, `salam.NotFoundError` for a device that is not listed, and
     `salam.ConflictError` for this device itself.
     """
-    account = _account(record)
+    account = account_pair(record)
     own = steps.local.certificate
     if device_id == own.device_id:
         raise ConflictError("a device does not remove itself")
@@ -173,7 +163,8 @@ def _check_empty(tx: Transaction) -> None:
         raise ConflictError("the store holds a device already", code="device_exists")
 
 
-def _account(record: LocalRecord) -> KeyPair:
+def account_pair(record: LocalRecord) -> KeyPair:
+    """The account key; `salam.AuthError` on a device that does not hold it."""
     if record.account_seed is None:
         raise AuthError("this device does not hold the account key; only the primary one does", code="not_primary_device")
     return signing_pair(record.account_seed)

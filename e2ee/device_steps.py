@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from e2ee.certificates import DeviceCertificate, DeviceList
+from e2ee.certificates import NO_HASH, DeviceCertificate, DeviceList
 from e2ee.content import Content, Reset, encode, parse
 from e2ee.device_prekeys import PreKeyUpload, accept_first, check_unseen, find_secrets, refill
 from e2ee.errors import DecryptionFailed, LimitReached, NoSession, UntrustedIdentity
@@ -24,12 +24,12 @@ from e2ee.peers import Learned, accept_identity, known_list, learn, set_verified
 from e2ee.prekey_message import TYPE_PREKEY, message_type
 from e2ee.prekeys import Bundle
 from e2ee.primitives import NoPickle, Random, encapsulate
-from e2ee.records import Peer, SessionRef
+from e2ee.records import PEERS, Peer, SessionRef
 from e2ee.session import Session
 from e2ee.store.interface import Transaction
 from e2ee.workspace import SessionCache, Workspace
 
-__all__ = ["Address", "DeviceSteps", "Outgoing", "Received"]
+__all__ = ["Address", "Contact", "DeviceSteps", "Outgoing", "Received"]
 
 # A device: user id and device id.
 Address = tuple[str, int]
@@ -57,6 +57,15 @@ class Received:
     content: Content
     signing: bytes
     started: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A user that is known, and the hash of the newest device list, 32 zero bytes before the first."""
+
+    user_id: str
+    peer: Peer
+    list_hash: bytes
 
 
 class DeviceSteps(NoPickle):
@@ -101,6 +110,14 @@ class DeviceSteps(NoPickle):
     def device_list(self, tx: Transaction, user_id: str) -> DeviceList | None:
         """The newest device list of a user, or None."""
         return known_list(self._workspace(tx), user_id)
+
+    def contacts(self, tx: Transaction) -> list[Contact]:
+        """See `Device.contacts`."""
+        found = []
+        for key, record in tx.scan(PEERS):
+            known = known_list(self._workspace(tx), key.decode())
+            found.append(Contact(key.decode(), Peer.parse(record), NO_HASH if known is None else known.hash))
+        return found
 
     def certificates(self, tx: Transaction, user_id: str) -> list[DeviceCertificate]:
         """The verified certificates of all devices on the newest list of a user; none of a stranger."""

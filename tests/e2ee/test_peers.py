@@ -248,7 +248,9 @@ async def test_only_the_primary_device_changes_the_list(directory: Directory, an
         with pytest.raises(AuthError):
             await call
     with pytest.raises(AuthError):
-        await link(directory, phone, options(seed=3))
+        await phone.admit_device(certificate(3))
+    with pytest.raises(AuthError):
+        phone.account  # noqa: B018
     with pytest.raises(ConflictError):
         await ann.remove_device(1)
     with pytest.raises(NotFoundError):
@@ -267,41 +269,56 @@ async def test_device_ids_are_never_given_again(directory: Directory, ann: Devic
         await ann.reserve_device_id()
 
 
+def own_certificate(
+    ann: Device, device_id: int, signing: KeyPair, agreement: KeyPair, suites: tuple[int, ...] = (1,)
+) -> DeviceCertificate:
+    return issue_certificate(
+        ann.account,
+        user_id="ann",
+        device_id=device_id,
+        signing_public=signing.public,
+        agreement_public=agreement.public,
+        device_signature=device_key_signature(signing, "ann", device_id, agreement.public),
+        created=0,
+        suites=suites,
+    )
+
+
 async def test_a_device_may_be_signed_again_with_the_same_keys(ann: Device) -> None:
-    random = seeded(5)
-    signing, agreement = signing_pair(random(32)), agreement_pair(random(32))
+    signing, agreement = signing_pair(bytes([3]) * 32), agreement_pair(bytes([4]) * 32)
     device_id = await ann.reserve_device_id()
-    signature = device_key_signature(signing, "ann", device_id, agreement.public)
     for suites, seq in (((1,), 2), ((1, 2), 3)):
-        issued, device_list = await ann.admit_device(
-            device_id,
-            signing_public=signing.public,
-            agreement_public=agreement.public,
-            device_signature=signature,
-            suites=suites,
-        )
-        assert (device_list.seq, len(device_list.devices), issued.suites) == (seq, 2, suites)
+        device_list = await ann.admit_device(own_certificate(ann, device_id, signing, agreement, suites))
+        assert (device_list.seq, len(device_list.devices)) == (seq, 2)
+
+
+async def test_a_device_of_another_account_is_not_admitted(ann: Device) -> None:
+    with pytest.raises(UntrustedIdentity):
+        await ann.admit_device(certificate(2))
+    with pytest.raises(UntrustedIdentity):
+        await ann.admit_device(certificate(2, user_id="ann"))
 
 
 async def test_linking_takes_only_what_belongs_together(directory: Directory, ann: Device) -> None:
     signing, agreement = signing_pair(bytes([3]) * 32), agreement_pair(bytes([4]) * 32)
-    device_id = await ann.reserve_device_id()
     before = directory.lists["ann"]
-    issued, device_list = await ann.admit_device(
-        device_id,
-        signing_public=signing.public,
-        agreement_public=agreement.public,
-        device_signature=device_key_signature(signing, "ann", device_id, agreement.public),
-        suites=(1,),
-    )
+    issued = own_certificate(ann, await ann.reserve_device_id(), signing, agreement)
+    device_list = await ann.admit_device(issued)
     with pytest.raises(UntrustedIdentity):
         await Device.link(MemoryStore(), issued, device_list, signing=agreement, agreement=agreement)
     with pytest.raises(UntrustedIdentity):
         await Device.link(MemoryStore(), issued, before, signing=signing, agreement=agreement)
     phone = await Device.link(MemoryStore(), issued, device_list, signing=signing, agreement=agreement)
     assert (await phone.publish()).device_list is None
+    assert [contact.list_hash for contact in await phone.contacts()] == [bytes(32)]
     await phone.learn("ann", device_list.encoded, [ann.local.certificate.encoded])
     assert (await phone.publish()).device_list == device_list
+    assert [contact.list_hash for contact in await phone.contacts()] == [device_list.hash]
+
+
+async def test_contacts_are_everybody_who_is_known(ann: Device) -> None:
+    await learn(ann, listed(certificate(1)), certificate(1))
+    assert [(known.user_id, known.peer.seq) for known in await ann.contacts()] == [("ann", 1), ("bob", 1)]
 
 
 async def test_a_restored_account_goes_on_with_a_new_device(directory: Directory, ann: Device) -> None:

@@ -201,7 +201,7 @@ async def compare(transactions: list[list[Step]], folder: str) -> None:
     await file.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(STEPS, max_size=6), max_size=6))
 def test_both_stores_do_the_same(transactions: list[list[Step]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ from e2ee import (
     SignedPreKey,
     Store,
 )
-from e2ee.certificates import DeviceCertificate, DeviceList, device_key_signature
+from e2ee.certificates import DeviceCertificate, DeviceList, device_key_signature, issue_certificate
 from e2ee.primitives import agreement_pair, signing_pair
 
 __all__ = ["FEW_PREKEYS", "X25519_ONLY", "Directory", "ManualClock", "finish", "link", "meet", "new_device", "options", "seeded"]
@@ -153,13 +153,17 @@ async def link(directory: Directory, primary: Device, chosen: DeviceOptions, sto
     """Another device of the primary's user, published, which knows its siblings; what pairing does, without its secrecy."""
     device_id = await primary.reserve_device_id()
     signing, agreement = signing_pair(chosen.random(32)), agreement_pair(chosen.random(32))
-    certificate, device_list = await primary.admit_device(
-        device_id,
+    certificate = issue_certificate(
+        primary.account,
+        user_id=primary.user_id,
+        device_id=device_id,
         signing_public=signing.public,
         agreement_public=agreement.public,
         device_signature=device_key_signature(signing, primary.user_id, device_id, agreement.public),
+        created=int(chosen.clock.wall()),
         suites=chosen.policy.suites,
     )
+    device_list = await primary.admit_device(certificate)
     device = await Device.link(
         store or MemoryStore(), certificate, device_list, signing=signing, agreement=agreement, options=chosen
     )
