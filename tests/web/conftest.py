@@ -1,15 +1,17 @@
-"""What the tests of the browser client share: its files, and node to run and check them."""
+"""What the tests of the browser client share: its files, node to run and check them, and a browser to look at them."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser, async_playwright
 
 import web
+from tests.support.browser import CHROMIUM_FLAGS
 
 # Static imports only: what `import()` asks for comes after the first paint.
 _IMPORT = re.compile(r"""^(?:import\s+|(?:import|export)\s[^;"'()=]*\sfrom\s+)["'](\.[^"']+)["']""", re.MULTILINE)
@@ -29,6 +31,18 @@ def node_modules(need_program: Callable[..., str]) -> Path:
     if not (folder / "typescript").is_dir():
         subprocess.run([need_program("npm"), "ci", "--ignore-scripts"], cwd=web.FILES, check=True, timeout=300)
     return folder
+
+
+@pytest.fixture
+async def browser(need_program: Callable[..., str]) -> AsyncIterator[Browser]:
+    """A browser whose camera and microphone are made up and allowed."""
+    executable = need_program("chromium", "chromium-browser", "google-chrome")
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS, headless=True)
+        try:
+            yield running
+        finally:
+            await running.close()
 
 
 @pytest.fixture

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page
 
 from salam_server import Engine, Site, serving
-from tests.support.browser import CHROMIUM_FLAGS, Debug, debug, until
+from tests.support.browser import Debug, debug, until
 from tests.support.engine import dev_settings
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -31,17 +31,6 @@ window.WebSocket = class extends WebSocket {
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     async with serving(Engine(dev_settings(tmp_path, live=False))) as running:
         yield running
-
-
-@pytest.fixture
-async def browser(need_program: Callable[..., str]) -> AsyncIterator[Browser]:
-    executable = need_program("chromium", "chromium-browser", "google-chrome")
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS, headless=True)
-        try:
-            yield running
-        finally:
-            await running.close()
 
 
 @pytest.fixture

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from salam_server import Engine, serving
 from signaling import Grants
-from tests.support.browser import CHROMIUM_FLAGS, debug, until
+from tests.support.browser import debug, until
 from tests.support.engine import dev_settings, free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 SECRET = "0123456789abcdef0123456789abcdef"
-
-
-@pytest.fixture
-async def browser(need_program: Callable[..., str]) -> AsyncIterator[Browser]:
-    executable = need_program("chromium", "chromium-browser", "google-chrome")
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS, headless=True)
-        try:
-            yield running
-        finally:
-            await running.close()
 
 
 async def look(browser: Browser, url: str, *, language: str = "en-GB") -> Page:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from salam_server import Engine, Site, serving
-from tests.support.browser import CHROMIUM_FLAGS, debug, until
+from tests.support.browser import debug, until
 from tests.support.engine import dev_settings
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -47,17 +47,6 @@ SEEN = "() => ({ frames: seen.frames, away: seen.away, places: [...seen.places],
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     async with serving(Engine(dev_settings(tmp_path, live=False))) as running:
         yield running
-
-
-@pytest.fixture
-async def browser(need_program: Callable[..., str]) -> AsyncIterator[Browser]:
-    executable = need_program("chromium", "chromium-browser", "google-chrome")
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS, headless=True)
-        try:
-            yield running
-        finally:
-            await running.close()
 
 
 async def join(browser: Browser, site: Site, name: str) -> Page:
