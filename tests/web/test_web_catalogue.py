@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import signaling
 import web
 
 LANGUAGES = ("en", "ar")
@@ -83,6 +84,22 @@ def test_every_phrase_is_used_and_every_used_phrase_exists(catalogues: dict[str,
     prefixes = {key.split(".")[0] for key in catalogues["en"]}
     unknown = {name for name in literal if name.split(".")[0] in prefixes and name not in catalogues["en"]}
     assert unknown - {"app.js"} == set(), "these are said but not in the catalogue"
+
+
+# What only a program that speaks the protocol wrongly is told, or what has a screen of its own.
+_NOT_FOR_PEOPLE = {"already_welcome", "bad_tracks", "hello_first", "room_full", "unknown_type"}
+
+
+def test_every_refusal_has_words(catalogues: dict[str, dict[str, Any]]) -> None:
+    folder = Path(signaling.__file__).parent
+    # Those of tokens have screens of their own; those of keys are told where keys are handled.
+    modules = ("calls", "codec", "hub", "media", "seats", "stream_room", "worker")
+    told = {code for name in modules for code in re.findall(r'code="([a-z_]+)"', (folder / f"{name}.py").read_text())}
+    told |= set(re.findall(r'new SalamError\("([a-z_]+)"', (web.FILES / "sdk" / "signaling.js").read_text()))
+    known = {key.removeprefix("error.") for key in catalogues["en"] if key.startswith("error.")}
+    assert {"rate_limited", "unknown_participant", "timeout"} <= told
+    assert told - _NOT_FOR_PEOPLE - known == set()
+    assert known - told == {"codec_not_supported", "grant_missing"} - told
 
 
 class _Words(HTMLParser):

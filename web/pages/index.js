@@ -60,6 +60,11 @@ function streamRow(row) {
   );
 }
 
+/** An address that goes on in the next line at its parts rather than within a word. @param {string} address */
+function breakable(address) {
+  return address.split(/(?<=\/live\/)|(?=\?)/).flatMap((part) => [part, h("wbr")]);
+}
+
 function showNoStreams() {
   const none = byId("no-streams");
   none.hidden = streams !== null && streams.length > 0;
@@ -72,7 +77,7 @@ function showNoStreams() {
     await navigator.clipboard?.writeText(address).catch(() => {});
     setText(copy, "home.copied");
   });
-  none.append(h("p", { class: "hint", t: "home.live.how" }), h("div", { class: "address" }, h("code", { dir: "ltr" }, address), copy));
+  none.append(h("p", { class: "hint", t: "home.live.how" }), h("div", { class: "address" }, h("code", { dir: "ltr" }, ...breakable(address)), copy));
 }
 
 async function refresh() {

@@ -8,6 +8,7 @@ import { byId } from "../ui/dom.js";
 import { setLabel } from "../ui/i18n.js";
 import { icon } from "../ui/icons.js";
 import "../ui/lobby.js";
+import { reasonOf } from "../ui/reason.js";
 import "../ui/state_screen.js";
 import "../ui/switches.js";
 import { nameInPath, onPageEnd, pageToken, publishDebug } from "./page.js";
@@ -19,6 +20,7 @@ import { nameInPath, onPageEnd, pageToken, publishDebug } from "./page.js";
 /** @import { ParticipantInfo, Source } from "../sdk/messages.js" */
 /** @import { Lobby, LobbyResult } from "../ui/lobby.js" */
 /** @import { StateScreen, StateAction } from "../ui/state_screen.js" */
+/** @import { Value } from "../ui/i18n.js" */
 /** @import { Key } from "../ui/strings.js" */
 /** @import { IconName } from "../ui/icons.js" */
 /** @typedef {{icon: IconName, title: Key, hint: Key, again?: Key}} Ending */
@@ -59,7 +61,7 @@ const ENDINGS = {
   bad_link: { icon: "warning", title: "end.bad_link.title", hint: "end.bad_link.hint" },
 };
 
-/** @param {string} which @param {string} [reason] @param {Denial | null} [words]  instead of the ending's own */
+/** @param {string} which @param {Value} [reason] @param {Denial | null} [words]  instead of the ending's own */
 function end(which, reason = "", words = null) {
   over = true;
   signaling.close();
@@ -78,9 +80,8 @@ function end(which, reason = "", words = null) {
 /** @param {unknown} error */
 function endWith(error) {
   const code = error instanceof SalamError ? error.code : "failed";
-  const message = error instanceof Error ? error.message : String(error);
-  if (code in ENDINGS) end(code, message);
-  else end("failed", message, denial(error));
+  if (code in ENDINGS) end(code);
+  else end("failed", reasonOf(error), denial(error));
 }
 
 /** The call itself comes while one looks at the lobby, so that the lobby comes first. */

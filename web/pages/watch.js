@@ -8,6 +8,7 @@ import { denial } from "../ui/denial.js";
 import { byId, h } from "../ui/dom.js";
 import { setLabel, setPlaceholder, setText, translatePage } from "../ui/i18n.js";
 import "../ui/player_view.js";
+import { reasonOf } from "../ui/reason.js";
 import "../ui/switches.js";
 import "../ui/toast.js";
 import { nameInPath, onPageEnd, pageToken, publishDebug } from "./page.js";
@@ -50,7 +51,7 @@ async function send(text) {
     await watch.sendChat(text);
   } catch (error) {
     chat.restore(text);
-    toasts.show("chat.failed", { reason: error instanceof Error ? error.message : "" }, { warning: true });
+    toasts.show("chat.failed", { reason: reasonOf(error) }, { warning: true });
   }
 }
 
@@ -64,10 +65,9 @@ function shut(notice) {
 /** @param {unknown} error */
 function refused(error) {
   const words = denial(error);
-  const reason = error instanceof Error ? error.message : String(error);
   if (words) shut(words);
   // Asked again by itself as soon as there is a connection.
-  else if (!(error instanceof SalamError && error.code === "connection_lost")) toasts.show("end.failed.hint", { reason }, { warning: true });
+  else if (!(error instanceof SalamError && error.code === "connection_lost")) toasts.show("watch.failed", { reason: reasonOf(error) }, { warning: true });
 }
 
 /** @param {string} emoji */

@@ -11,6 +11,7 @@ import { icon } from "./icons.js";
 import { IdleChrome } from "./idle.js";
 import { closeMenu, toggleMenu } from "./menu.js";
 import { OwnMedia } from "./own_media.js";
+import { reasonOf } from "./reason.js";
 import { openSheet, openShortcuts } from "./sheet.js";
 import { Tiles } from "./tiles.js";
 
@@ -35,6 +36,7 @@ export class CallView {
   #people = /** @type {PeoplePanel} */ (byId("people"));
   #panel = byId("panel");
   #banner = /** @type {Banner} */ (byId("banner"));
+  #sharing = /** @type {Banner} */ (byId("sharing"));
   #toasts = /** @type {Toasts} */ (byId("toasts"));
   #alone = byId("alone");
   /** @type {"" | "chat" | "people"} */ #open = "";
@@ -246,7 +248,7 @@ export class CallView {
 
   /** @param {"mute" | "lower_hand" | "remove"} action @param {string} participantId @param {string} [trackId] */
   async #act(action, participantId, trackId) {
-    await this.#call.moderate(action, participantId, trackId).catch((error) => this.#toasts.show("end.failed.hint", { reason: error.message }, { warning: true }));
+    await this.#call.moderate(action, participantId, trackId).catch((error) => this.#toasts.show("mod.failed", { reason: reasonOf(error) }, { warning: true }));
   }
 
   /** @param {string} text */
@@ -255,7 +257,7 @@ export class CallView {
       await this.#call.sendChat(text);
     } catch (error) {
       this.#chat.restore(text);
-      this.#toasts.show("chat.failed", { reason: error instanceof Error ? error.message : "" }, { warning: true });
+      this.#toasts.show("chat.failed", { reason: reasonOf(error) }, { warning: true });
     }
   }
 
@@ -301,11 +303,21 @@ export class CallView {
     this.#controls.set("hand", call.handRaised);
     for (const control of /** @type {Control[]} */ (["microphone", "camera", "screen"])) this.#controls.allow(control, call.canPublish);
     this.#controls.button("screen").hidden = !this.#canShare();
+    this.#showSharing(this.#media.isOn("screen"));
     const everybody = call.participants.size + 1;
     setText(byId("room-count"), "home.people", { n: everybody });
     this.#alone.hidden = call.participants.size > 0;
     this.#root.toggleAttribute("data-alone", call.participants.size === 0);
     if (this.#open === "people") this.#people.show([...call.participants.values(), this.#self()], call.moderator);
+  }
+
+  /** @param {boolean} on */
+  #showSharing(on) {
+    // Shown anew it would lose the focus.
+    if (on !== this.#sharing.hidden) return;
+    this.#root.toggleAttribute("data-sharing", on);
+    if (!on) return this.#sharing.hide();
+    this.#sharing.show({ t: "call.screen.own", sign: "screen", action: { t: "call.screen.off", run: () => void this.#media.stopScreen() } });
   }
 
   /** @returns {ParticipantInfo & {own: true}} */
@@ -325,6 +337,7 @@ export class CallView {
 
   /** @param {SignalingStatus} status */
   #connection(status) {
+    this.#tiles.qualityKnown = status.state === "open" && this.#call.mediaConnected;
     if (status.state === "open") {
       this.#banner.hide();
       if (this.#lost) this.#toasts.show("call.back");
@@ -354,6 +367,7 @@ export class CallView {
 
   /** @param {boolean} up */
   #mediaState(up) {
+    this.#tiles.qualityKnown = up && this.#signaling.status.state === "open";
     if (this.#signaling.status.state !== "open") return;
     if (up) this.#banner.hide();
     else this.#banner.show({ t: "call.media.lost", busy: true });

@@ -1,7 +1,8 @@
 import { loadCatalogue } from "./strings.js";
 
 /** @import { Key, Language } from "./strings.js" */
-/** @typedef {Record<string, string | number>} Params */
+/** @typedef {string | number | {t: Key}} Value  a phrase within a phrase follows the language, as the one around it does */
+/** @typedef {Record<string, Value>} Params */
 
 const STORED = "salam.language";
 // Arabic readers of the Gulf and the Levant expect Arabic-Indic digits; the extension makes that independent of the ICU version.
@@ -38,6 +39,7 @@ export function clockTime(unixSeconds) {
  *
  * @param {Key} key
  * @param {Params} [params]
+ * @returns {string}
  */
 export function t(key, params = {}) {
   const phrase = catalogue[key];
@@ -45,8 +47,14 @@ export function t(key, params = {}) {
   return form.replace(/\{(\w+)\}/g, (_, name) => {
     const value = params[name] ?? "";
     // A name may run the other way than the phrase: isolated, it does not turn the words around it.
-    return typeof value === "number" ? number(value, { maximumFractionDigits: 1 }) : `\u2068${value}\u2069`;
+    if (typeof value === "number") return number(value, { maximumFractionDigits: 1 });
+    return `\u2068${typeof value === "string" ? value : t(value.t)}\u2069`;
   });
+}
+
+/** Whether there is such a phrase. @param {string} key @returns {key is Key} */
+export function isKey(key) {
+  return Object.hasOwn(catalogue, key);
 }
 
 /** Shows a phrase in an element, in whatever language is chosen later. @template {Element} E @param {E} element @param {Key} key @param {Params} [params] @returns {E} */

@@ -1,7 +1,9 @@
 import { deviceProblem, openDevice, openScreen } from "../sdk/devices.js";
 import { rememberedDevice } from "./device_pickers.js";
+import { reasonOf } from "./reason.js";
 
 /** @import { Call } from "../sdk/call.js" */
+/** @import { Params } from "./i18n.js" */
 /** @import { Key } from "./strings.js" */
 
 /** What the buttons for microphone, camera and screen do. Failures are told as phrases, not thrown. */
@@ -10,7 +12,7 @@ export class OwnMedia {
   #tell;
   #busy = false;
 
-  /** @param {Call} call @param {(key: Key, params?: Record<string, string>) => void} tell */
+  /** @param {Call} call @param {(key: Key, params?: Params) => void} tell */
   constructor(call, tell) {
     this.#call = call;
     this.#tell = tell;
@@ -43,7 +45,7 @@ export class OwnMedia {
 
   toggleScreen() {
     return this.#once(async () => {
-      if (this.isOn("screen")) return this.#stopScreen();
+      if (this.isOn("screen")) return this.#endScreen();
       /** @type {Awaited<ReturnType<typeof openScreen>>} */
       let screen;
       try {
@@ -53,11 +55,14 @@ export class OwnMedia {
         if (!(error instanceof Error) || error.name !== "NotAllowedError") this.#tell("call.screen.failed");
         return;
       }
-      screen.video.addEventListener("ended", () => void this.#stopScreen());
+      screen.video.addEventListener("ended", () => void this.#endScreen());
       await this.#call.publish("screen", screen.video);
       if (screen.audio) await this.#call.publish("screen_audio", screen.audio);
-      this.#tell("call.screen.own");
     });
+  }
+
+  stopScreen() {
+    return this.#once(() => this.#endScreen());
   }
 
   /** Another device was chosen: use it at once if that source is on. @param {"camera" | "microphone"} source */
@@ -69,7 +74,7 @@ export class OwnMedia {
     });
   }
 
-  async #stopScreen() {
+  async #endScreen() {
     await this.#call.unpublish("screen");
     if (this.#call.local.has("screen_audio")) await this.#call.unpublish("screen_audio");
   }
@@ -91,7 +96,7 @@ export class OwnMedia {
     try {
       await action();
     } catch (error) {
-      this.#tell("call.publish.failed", { reason: error instanceof Error ? error.message : String(error) });
+      this.#tell("call.publish.failed", { reason: reasonOf(error) });
     } finally {
       this.#busy = false;
     }

@@ -129,6 +129,7 @@ const ar = {
   "mod.mute.video": "إيقاف الفيديو",
   "mod.lower": "خفض اليد",
   "mod.remove": "إخراج من الغرفة",
+  "mod.failed": "لم ينجح ذلك: {reason}",
 
   "people.title": { zero: "لا أحد هنا", one: "شخص واحد هنا", two: "شخصان هنا", few: "{n} أشخاص هنا", many: "{n} شخصًا هنا", other: "{n} شخص هنا" },
   "people.moderator": "مشرف",
@@ -139,6 +140,7 @@ const ar = {
   "quality.high_rtt": "الطريق إلى الخادم بطيء ({rtt} مللي ثانية ذهابًا وإيابًا)",
   "quality.low_bitrate": "سعة الاتصال قليلة: الصورة أصغر",
   "quality.lost": "انقطع اتصال الصوت والصورة",
+  "quality.unknown": "غير معروف ما دام الاتصال منقطعًا",
 
   "chat.title": "الدردشة",
   "chat.empty": "لا رسائل بعد",
@@ -180,7 +182,7 @@ const ar = {
   "end.gone.title": "تعذّر الوصول إلى الخادم",
   "end.gone.hint": "تحقق من اتصالك. هذه الصفحة تواصل المحاولة.",
   "end.failed.title": "لم ينجح الانضمام",
-  "end.failed.hint": "رد الخادم: {reason}",
+  "end.failed.hint": "السبب: {reason}",
   "end.connecting.title": "جارٍ الاتصال…",
   "end.connecting.hint": "جارٍ الوصول إلى الخادم.",
 
@@ -228,7 +230,33 @@ const ar = {
   "watch.paused.title": "متوقف مؤقتًا",
   "watch.buffering": "جارٍ التحميل…",
   "watch.reconnecting": "الدردشة تعيد الاتصال. الفيديو مستمر.",
+  "watch.failed": "تعذّر فتح الدردشة: {reason}",
   "watch.reconnecting.chat": "الدردشة تعيد الاتصال.",
+
+  "error.already_joined": "أنت في الغرفة بالفعل.",
+  "error.bad_name": "يتألف الاسم من حروف ظاهرة بلا محارف تحكم.",
+  "error.bad_target": "لا يمكنك فعل ذلك بنفسك.",
+  "error.busy": "طلبات كثيرة تنتظر الرد. حاول بعد لحظات.",
+  "error.closed": "الاتصال مغلق.",
+  "error.codec_not_supported": "لا يقبل الخادم الصيغة التي يرسلها هذا المتصفح.",
+  "error.connection_lost": "انقطع الاتصال.",
+  "error.grant_missing": "دعوتك لا تسمح بذلك.",
+  "error.internal_error": "حدث خلل في الخادم، ويمكن لمشغّله معرفة السبب.",
+  "error.invalid_message": "لا يقبله الخادم بهذا الشكل.",
+  "error.media_timeout": "لم يرد خادم الوسائط في الوقت المناسب.",
+  "error.no_media": "هذا الخادم للدردشة النصية فقط.",
+  "error.not_joined": "لست في الغرفة.",
+  "error.not_watching": "لم يعد البث مفتوحًا هنا. أعد تحميل الصفحة.",
+  "error.rate_limited": "هذا كثير دفعة واحدة. انتظر لحظة.",
+  "error.removed_by_moderator": "أخرجك أحد المشرفين من هذه الغرفة. حاول لاحقًا.",
+  "error.stream_full": "بلغ عدد المشاهدين الحد الذي يسمح به الخادم.",
+  "error.timeout": "لم يرد الخادم في الوقت المناسب.",
+  "error.too_large": "النص أطول من المسموح.",
+  "error.too_many_calls": "الخادم مشغول. حاول بعد لحظات.",
+  "error.too_many_rooms": "لا يتسع هذا الخادم لمكالمة أخرى الآن.",
+  "error.too_many_streams": "لا يتابع هذا الخادم بثوثًا أخرى الآن.",
+  "error.unknown_participant": "لقد غادر الغرفة.",
+  "error.unknown_track": "لم يعد ذلك يُرسل.",
 };
 
 export default ar;

@@ -5,13 +5,17 @@ import { setLabel, setText } from "./i18n.js";
 import { icon } from "./icons.js";
 import "./quality_mark.js";
 
-/** @import { QualityMark } from "./quality_mark.js" */
+/** @import { QualityMark, Shown } from "./quality_mark.js" */
 /** @import { Rect } from "./grid.js" */
 /** @import { QualityReport } from "../sdk/messages.js" */
 /** @typedef {{name: string, own: boolean, screen: boolean, muted: boolean, hand: boolean, away: boolean, videoMuted: boolean}} TileState */
 
 // As long as the other controls stay after a touch.
 const TOUCH_MS = 3_500;
+// The words of a reconnection beside a hand and two buttons; in less room its icon says the same.
+const WORDS_WIDTH = 280;
+/** What nobody can tell now. @type {Shown} */
+const UNKNOWN = { score: 0, reason: "unknown" };
 
 /**
  * `<salam-tile>`: one person or one shared screen. Fires `pin` and `moderate` (both bubble), and `shown` with the height in device
@@ -26,12 +30,14 @@ export class Tile extends HTMLElement {
   #name = h("bdi");
   #micOff = h("span", { class: "tile-mic", label: "call.muted", role: "img" }, icon("mic_off"));
   #hand = h("span", { class: "tile-hand", label: "call.hand", role: "img" }, icon("hand"));
-  #away = h("span", { class: "tile-away", t: "call.away" });
+  #away = h("span", { class: "tile-away", role: "img", label: "call.away", tip: true }, icon("reconnect"), h("span", { t: "call.away" }));
   #quality = /** @type {QualityMark} */ (document.createElement("salam-quality"));
   #pin = h("button", { class: "tile-button", type: "button", label: "call.pin", tip: true, on: { click: () => this.#fire("pin") } }, icon("pin"));
   #more = h("button", { class: "tile-button", type: "button", tip: true, hidden: true, "aria-haspopup": "menu", label: "call.more", on: { click: () => this.#fire("moderate") } }, icon("more"));
   /** @type {TileState} */
   #state = { name: "", own: false, screen: false, muted: false, hand: false, away: false, videoMuted: true };
+  /** @type {Shown} */ #reported = { score: 3, reason: "good" };
+  #known = true;
 
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #touchTimer;
 
@@ -39,6 +45,8 @@ export class Tile extends HTMLElement {
     if (this.childElementCount > 0) return;
     this.#video.muted = true;
     this.#video.addEventListener("resize", () => this.#fitVideo());
+    // A picture that has not come yet, or comes no more, leaves the place to the avatar.
+    for (const type of ["loadeddata", "resize", "emptied"]) this.#video.addEventListener(type, () => this.#render());
     this.addEventListener("dblclick", () => this.#fire("pin"));
     this.addEventListener("pointerup", (event) => event.pointerType === "touch" && this.#touched());
     this.append(
@@ -71,7 +79,14 @@ export class Tile extends HTMLElement {
 
   /** @param {QualityReport} report */
   showQuality(report) {
-    this.#quality.show(report);
+    this.#reported = report;
+    this.#showQuality();
+  }
+
+  /** Whether reports still come; what the last one said is not shown for what is now. @param {boolean} known */
+  set qualityKnown(known) {
+    this.#known = known;
+    this.#showQuality();
   }
 
   /** @param {boolean} on */
@@ -99,6 +114,7 @@ export class Tile extends HTMLElement {
     this.style.height = `${rect.height}px`;
     this.style.transform = `translate(${rect.x}px, ${rect.y}px)`;
     this.toggleAttribute("data-small", rect.width < 180 || rect.height < 110);
+    this.toggleAttribute("data-narrow", rect.width < WORDS_WIDTH);
     this.#fitVideo();
   }
 
@@ -134,9 +150,15 @@ export class Tile extends HTMLElement {
     this.#away.hidden = !away;
     this.#quality.hidden = screen;
     this.#video.hidden = videoMuted || this.#video.srcObject === null;
-    this.toggleAttribute("data-video", !this.#video.hidden);
+    this.toggleAttribute("data-video", !this.#video.hidden && this.#video.videoWidth > 0);
     this.toggleAttribute("data-mirror", own && !screen);
     this.toggleAttribute("data-away", away);
+    this.#showQuality();
+  }
+
+  #showQuality() {
+    const current = this.#known && !this.#state.away;
+    this.#quality.show(current || this.#reported.reason === "lost" ? this.#reported : UNKNOWN);
   }
 
   /** @param {string} type */

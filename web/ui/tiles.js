@@ -17,6 +17,7 @@ export class Tiles {
   /** @type {Set<string>} */ #pinned = new Set();
   #speaker = "";
   #speakerView = false;
+  #qualityKnown = true;
   #call;
   #stage;
 
@@ -119,6 +120,12 @@ export class Tiles {
     for (const report of reports) this.#tiles.get(report.participant_id === this.#call.participantId ? OWN : report.participant_id)?.showQuality(report);
   }
 
+  /** Whether anything is heard of how the others' connections are. @param {boolean} known */
+  set qualityKnown(known) {
+    this.#qualityKnown = known;
+    for (const tile of this.#tiles.values()) tile.qualityKnown = known;
+  }
+
   /** @param {string} key */
   togglePin(key) {
     if (!this.#pinned.delete(key)) this.#pinned.add(key);
@@ -166,6 +173,7 @@ export class Tiles {
     tile = /** @type {Tile} */ (document.createElement("salam-tile"));
     tile.key = key;
     tile.participantId = participantId;
+    tile.qualityKnown = this.#qualityKnown;
     tile.addEventListener("shown", (event) => {
       const height = /** @type {CustomEvent<number>} */ (event).detail;
       this.#heights.set(key, height);

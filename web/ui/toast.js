@@ -19,6 +19,8 @@ export class Toasts extends HTMLElement {
   /** @param {Key} key @param {Params} [params] @param {{warning?: boolean}} [options] */
   show(key, params = {}, { warning = false } = {}) {
     const toast = h("div", { class: warning ? "toast warning" : "toast" }, warning && icon("warning"), h("span", { t: [key, params] }));
+    // Said again it is still one notice.
+    for (const known of [...this.children]) if (known.textContent === toast.textContent) known.remove();
     this.append(toast);
     while (this.childElementCount > MAX_TOASTS) this.firstElementChild?.remove();
     setTimeout(() => toast.remove(), SHOWN_MS);
