@@ -4,7 +4,7 @@
  * The store keeps the private halves by id. Ids come from one counter and are never used again, so a key that was handed out never
  * stands for another one.
  */
-import { u32, utf8 } from "./encoding.js";
+import { Reader, u32, utf8 } from "./encoding.js";
 import { LimitReached, PreKeyReplay, UnknownPreKey } from "./errors.js";
 import { SUITE_PQ } from "./limits.js";
 import { makeKemPrekey, makeOneTimePrekey, makeSignedPrekey } from "./prekeys.js";
@@ -13,23 +13,24 @@ import {
   KEM_LAST_PREKEYS,
   KEM_ONCE_PREKEYS,
   ONE_TIME_PREKEYS,
+  PreKeySecret,
   SIGNED_PREKEYS,
   counterRecord,
   readCounter,
-  readSecret,
-  secretRecord,
   seenTable,
 } from "./records.js";
 import { agreementPair, kemPair } from "./suite.js";
 
 /** @import { Bytes } from "./encoding.js" */
-/** @import { LocalDevice, PreKeySecrets } from "./handshake.js" */
+/** @import { LocalDevice, PreKeyMessage, PreKeySecrets } from "./handshake.js" */
 /** @import { Limits } from "./limits.js" */
-/** @import { PreKeyMessage } from "./prekey_message.js" */
 /** @import { KemPreKey, OneTimePreKey, SeedPair, SignedPreKey } from "./prekeys.js" */
-/** @import { Transaction } from "./store.js" */
+/** @import { Transaction } from "./transaction.js" */
 /** @import { Random } from "./suite.js" */
-/** @typedef {{signed: SignedPreKey | null, kemLast: KemPreKey | null, oneTime: OneTimePreKey[], kemOnce: KemPreKey[]}} PreKeyUpload  what to give to the server now; null: what it has stays */
+/**
+ * @typedef {{signed: SignedPreKey | null, kemLast: KemPreKey | null, oneTime: OneTimePreKey[], kemOnce: KemPreKey[]}} PreKeyUpload
+ *   what to give to the server now; the signed and the last-resort KEM prekey take the place of the ones there, if not null
+ */
 
 const COUNTER = utf8("prekey");
 // Keys that the server handed out and that never came back are kept up to this multiple of those on offer: a first message may be
@@ -37,7 +38,7 @@ const COUNTER = utf8("prekey");
 const KEPT_TIMES = 10;
 // First messages that one signed prekey accepts in its 30 days. 100 bytes each; a device that meets more is being flooded.
 const MAX_SEEN = 10_000;
-const SEEN = new Uint8Array([1]);
+const SEEN = Uint8Array.of(1);
 
 /** Makes and stores prekeys inside of one transaction. */
 class Maker {
@@ -56,101 +57,122 @@ class Maker {
     this.#now = Math.floor(now);
   }
 
-  /** @param {boolean} always */
-  async signed(always) {
-    const newest = await this.#newest(SIGNED_PREKEYS);
-    if (newest) return always ? (await makeSignedPrekey(this.#signing, newest.id, newest.created, () => newest.seed)).prekey : null;
-    const id = await this.#ids(1);
-    const { prekey, pair } = await makeSignedPrekey(this.#signing, id, this.#now, this.#random);
-    this.#keep(SIGNED_PREKEYS, id, pair);
-    return prekey;
-  }
-
-  /** @param {boolean} always */
-  async kemLast(always) {
-    const newest = await this.#newest(KEM_LAST_PREKEYS);
-    if (newest) return always ? (await makeKemPrekey(this.#signing, newest.id, newest.created, () => newest.seed, false)).prekey : null;
-    const id = await this.#ids(1);
-    const { prekey, pair } = await makeKemPrekey(this.#signing, id, this.#now, this.#random, false);
-    this.#keep(KEM_LAST_PREKEYS, id, pair);
-    return prekey;
-  }
-
   /** @param {number} count */
-  async oneTime(count) {
-    const start = await this.#ids(count);
-    const made = await Promise.all(Array.from({ length: count }, (_, index) => makeOneTimePrekey(start + index, this.#random)));
-    return this.#keepAll(ONE_TIME_PREKEYS, made, this.#limits.oneTimePrekeys);
-  }
-
-  /** @param {number} count */
-  async kemOnce(count) {
-    const start = await this.#ids(count);
-    const made = await Promise.all(
-      Array.from({ length: count }, (_, index) => makeKemPrekey(this.#signing, start + index, this.#now, this.#random, true)),
-    );
-    return this.#keepAll(KEM_ONCE_PREKEYS, made, this.#limits.oneTimeKemPrekeys);
-  }
-
-  /** The first of `count` new ids. @param {number} count */
   async #ids(count) {
-    const start = readCounter(await this.#tx.get(COUNTERS, COUNTER));
+    const start = readCounter(await this.#tx.get(COUNTERS, COUNTER), 1);
     if (start + count >= 2 ** 32) throw new LimitReached("all prekey ids are used up");
-    this.#tx.put(COUNTERS, COUNTER, counterRecord(start + count));
-    return start;
+    await this.#tx.put(COUNTERS, COUNTER, counterRecord(start + count));
+    return Array.from({ length: count }, (_, index) => start + index);
   }
 
   /** @param {string} table @param {number} id @param {SeedPair} pair */
   #keep(table, id, pair) {
-    this.#tx.put(table, u32(id), secretRecord(this.#now, pair.secret));
-  }
-
-  /** @template {{id: number}} P @param {string} table @param {{prekey: P, pair: SeedPair}[]} made @param {number} onOffer */
-  async #keepAll(table, made, onOffer) {
-    for (const { prekey, pair } of made) this.#keep(table, prekey.id, pair);
-    const rows = await this.#tx.scan(table);
-    for (const { key } of rows.slice(0, Math.max(0, rows.length - onOffer * KEPT_TIMES))) this.#tx.delete(table, key);
-    return made.map(({ prekey }) => prekey);
+    return this.#tx.put(table, u32(id), new PreKeySecret(this.#now, pair.secret).encode());
   }
 
   /** The newest prekey of a kind that is renewed, if it is not due; those that are dead are dropped. @param {string} table */
   async #newest(table) {
     let newest = null;
     for (const { key, record } of await this.#tx.scan(table)) {
-      const secret = readSecret(record);
-      const id = new DataView(key.buffer, key.byteOffset).getUint32(0);
+      const [secret, id] = [PreKeySecret.parse(record), new Reader(key).u32()];
       if (this.#now >= secret.created + this.#limits.signedPrekeyLifetimeS) {
-        this.#tx.delete(table, key);
-        if (table === SIGNED_PREKEYS) this.#tx.clear(seenTable(id));
+        await this.#tx.delete(table, key);
+        if (table === SIGNED_PREKEYS) await this.#tx.clear(seenTable(id));
       } else if (this.#now < secret.created + this.#limits.signedPrekeyRotationS) {
-        newest = { id, ...secret };
+        newest = { id, secret };
       }
     }
     return newest;
   }
+
+  /**
+   * The present prekey of a kind that is renewed: a new one where it is due, else the same again if it is wanted `always`.
+   *
+   * @template T
+   * @param {string} table
+   * @param {boolean} always
+   * @param {(id: number, created: number, random: Random) => Promise<{prekey: T, pair: SeedPair}>} make
+   */
+  async renewed(table, always, make) {
+    const newest = await this.#newest(table);
+    if (newest && !always) return null;
+    // A source that gives back a stored seed, so that a prekey comes out as it was; signatures are deterministic.
+    if (newest) return (await make(newest.id, newest.secret.created, () => newest.secret.seed)).prekey;
+    const [id] = await this.#ids(1);
+    const { prekey, pair } = await make(id, this.#now, this.#random);
+    await this.#keep(table, id, pair);
+    return prekey;
+  }
+
+  /**
+   * New prekeys for one use; the oldest beyond what is kept are dropped.
+   *
+   * @template T
+   * @param {string} table
+   * @param {number} count
+   * @param {number} onOffer
+   * @param {(id: number) => Promise<{prekey: T, pair: SeedPair}>} make
+   */
+  async once(table, count, onOffer, make) {
+    const made = [];
+    for (const id of await this.#ids(count)) {
+      const { prekey, pair } = await make(id);
+      await this.#keep(table, id, pair);
+      made.push(prekey);
+    }
+    const kept = await this.#tx.scan(table);
+    for (const { key } of kept.slice(0, Math.max(kept.length - onOffer * KEPT_TIMES, 0))) await this.#tx.delete(table, key);
+    return made;
+  }
+
+  /** @param {boolean} always */
+  signed(always) {
+    return this.renewed(SIGNED_PREKEYS, always, (id, created, random) => makeSignedPrekey(this.#signing, id, created, random));
+  }
+
+  /** @param {boolean} always */
+  kemLast(always) {
+    return this.renewed(KEM_LAST_PREKEYS, always, (id, created, random) => makeKemPrekey(this.#signing, id, created, random, false));
+  }
+
+  /** @param {number} count */
+  oneTime(count) {
+    return this.once(ONE_TIME_PREKEYS, count, this.#limits.oneTimePrekeys, (id) => makeOneTimePrekey(id, this.#random));
+  }
+
+  /** @param {number} count */
+  kemOnce(count) {
+    const make = (/** @type {number} */ id) => makeKemPrekey(this.#signing, id, this.#now, this.#random, true);
+    return this.once(KEM_ONCE_PREKEYS, count, this.#limits.oneTimeKemPrekeys, make);
+  }
 }
 
 /** @param {number | null} left @param {number} refillUnder @param {number} full */
-const missing = (left, refillUnder, full) => ((left ?? 0) < Math.min(refillUnder, full) ? full - (left ?? 0) : 0);
+function missing(left, refillUnder, full) {
+  const there = left ?? 0;
+  return there < Math.min(refillUnder, full) ? full - there : 0;
+}
 
 /**
- * Renews what is due and fills up what runs low; null for a count means that the server has nothing of this device at all.
+ * Renews what is due and fills up what runs low.
+ *
+ * Draws in this order, of what is made: signed 32, KEM last 64, one-time 32 each, one-time KEM 64 each.
  *
  * @param {Transaction} tx
  * @param {LocalDevice} local
  * @param {Limits} limits
- * @param {{oneTimeLeft: number | null, kemOnceLeft: number | null, random: Random, now: number}} options
+ * @param {{oneTimeLeft: number | null, kemOnceLeft: number | null, random: Random, now: number}} options  null for a count: the server has
+ *   nothing of this device at all
  * @returns {Promise<PreKeyUpload>}
  */
-export async function refill(tx, local, limits, { oneTimeLeft, kemOnceLeft, random, now }) {
+export async function refillPrekeys(tx, local, limits, { oneTimeLeft, kemOnceLeft, random, now }) {
   const maker = new Maker(tx, local, limits, random, now);
   const kem = local.certificate.suites.includes(SUITE_PQ);
-  return {
-    signed: await maker.signed(oneTimeLeft === null),
-    kemLast: kem ? await maker.kemLast(kemOnceLeft === null) : null,
-    oneTime: await maker.oneTime(missing(oneTimeLeft, limits.oneTimePrekeysRefill, limits.oneTimePrekeys)),
-    kemOnce: kem ? await maker.kemOnce(missing(kemOnceLeft, limits.oneTimeKemPrekeysRefill, limits.oneTimeKemPrekeys)) : [],
-  };
+  const signed = await maker.signed(oneTimeLeft === null);
+  const kemLast = kem ? await maker.kemLast(kemOnceLeft === null) : null;
+  const oneTime = await maker.oneTime(missing(oneTimeLeft, limits.oneTimePrekeysRefill, limits.oneTimePrekeys));
+  const kemCount = kem ? missing(kemOnceLeft, limits.oneTimeKemPrekeysRefill, limits.oneTimeKemPrekeys) : 0;
+  return { signed, kemLast, oneTime, kemOnce: await maker.kemOnce(kemCount) };
 }
 
 /** `PreKeyReplay` for a first message that was accepted before, `LimitReached` when too many were. @param {Transaction} tx @param {PreKeyMessage} message */
@@ -162,36 +184,33 @@ export async function checkUnseen(tx, message) {
   if ((await tx.count(table)) >= MAX_SEEN) throw new LimitReached(`one signed prekey accepts at most ${MAX_SEEN} first messages`);
 }
 
-/** @param {PreKeyMessage} message */
-const kemTable = (message) => (message.kemOnce ? KEM_ONCE_PREKEYS : KEM_LAST_PREKEYS);
-
 /**
- * The pairs that a first message names; null for those that are not there.
+ * The pairs that a first message names; `UnknownPreKey` where the signed one is not there or dead, null for the others.
  *
  * @param {Transaction} tx
  * @param {PreKeyMessage} message
  * @param {Limits} limits
  * @param {number} now
- * @returns {Promise<PreKeySecrets>} rejects with `UnknownPreKey` where the signed one is not there or dead
+ * @returns {Promise<PreKeySecrets>}
  */
 export async function findSecrets(tx, message, limits, now) {
-  /** @param {string} table @param {number | null} id @param {(seed: Bytes) => Promise<SeedPair>} pair */
-  const find = async (table, id, pair) => {
-    const record = id === null ? undefined : await tx.get(table, u32(id));
+  /** @param {string} table @param {number | null} id @param {(seed: Bytes) => Promise<SeedPair>} pairOf */
+  const find = async (table, id, pairOf) => {
+    const record = id === null ? null : await tx.get(table, u32(id));
     if (!record) return null;
-    const { created, seed } = readSecret(record);
-    const alive = table === ONE_TIME_PREKEYS || table === KEM_ONCE_PREKEYS || now < created + limits.signedPrekeyLifetimeS;
-    return alive ? pair(seed) : null;
+    const secret = PreKeySecret.parse(record);
+    const once = table === ONE_TIME_PREKEYS || table === KEM_ONCE_PREKEYS;
+    return once || now < secret.created + limits.signedPrekeyLifetimeS ? pairOf(secret.seed) : null;
   };
   const signed = await find(SIGNED_PREKEYS, message.signedId, agreementPair);
   if (!signed) throw new UnknownPreKey(`a first message names the signed prekey ${message.signedId}, which is not there`);
   const oneTime = await find(ONE_TIME_PREKEYS, message.oneTimeId, agreementPair);
-  return { signed, oneTime, kem: await find(kemTable(message), message.kemId, kemPair) };
+  return { signed, oneTime, kem: await find(message.kemOnce ? KEM_ONCE_PREKEYS : KEM_LAST_PREKEYS, message.kemId, kemPair) };
 }
 
 /** The session of a first message is there: its one-time keys go, and the message is remembered. @param {Transaction} tx @param {PreKeyMessage} message */
 export async function acceptFirst(tx, message) {
-  if (message.oneTimeId !== null) tx.delete(ONE_TIME_PREKEYS, u32(message.oneTimeId));
-  if (message.kemId !== null && message.kemOnce) tx.delete(KEM_ONCE_PREKEYS, u32(message.kemId));
-  tx.put(seenTable(message.signedId), await message.fingerprint(), SEEN);
+  if (message.oneTimeId !== null) await tx.delete(ONE_TIME_PREKEYS, u32(message.oneTimeId));
+  if (message.kemId !== null && message.kemOnce) await tx.delete(KEM_ONCE_PREKEYS, u32(message.kemId));
+  await tx.put(seenTable(message.signedId), await message.fingerprint(), SEEN);
 }

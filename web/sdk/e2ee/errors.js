@@ -264,3 +264,16 @@ export class ResourceUnavailable extends E2EEError {
     super(message, "resource_unavailable", true);
   }
 }
+
+/**
+ * The place where the state is kept refuses; nothing was written. `code` says why.
+ *
+ * `store_full`: the browser gives no more room (retryable). `store_corrupt`: a record is damaged or was exchanged. `store_unavailable`:
+ * it cannot be opened, read or written.
+ */
+export class StoreError extends E2EEError {
+  /** @param {string} message @param {"store_full" | "store_corrupt" | "store_unavailable"} [code] */
+  constructor(message, code = "store_unavailable") {
+    super(message, code, code === "store_full");
+  }
+}

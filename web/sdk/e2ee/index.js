@@ -24,3 +24,6 @@ export { SafetyCode, checkCode, grouped, safetyNumber } from "./safety_number.js
 export { SenderCertificate, openSender, sealSender } from "./sealed.js";
 export { Session } from "./session.js";
 export { agreementPair, kemAvailable, lockedPair, signingPair, systemRandom } from "./suite.js";
+export { Device } from "./device.js";
+export { DeviceSteps } from "./device_steps.js";
+export { Store, deleteStore, memoryStore, openStore } from "./store.js";

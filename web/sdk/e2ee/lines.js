@@ -10,66 +10,77 @@
  *   that it is a session like any other, so that two sides that once chose differently agree with the next message.
  */
 import { compare } from "./encoding.js";
+import { sameRef } from "./records.js";
 
 /** @import { Limits } from "./limits.js" */
 /** @import { SessionRef } from "./records.js" */
 /** @import { Session } from "./session.js" */
 /** @import { Workspace } from "./workspace.js" */
 
-/** The session to send with, or null where there is none: also one that was never answered dies. @param {Workspace} space @param {string} userId @param {number} deviceId @param {Limits} limits @param {number} now */
+/** @param {SessionRef[]} refs @param {number} now */
+const retire = (refs, now) => refs.map((ref) => ({ ...ref, retired: Math.floor(now) }));
+
+/**
+ * The session to send with, or null where there is none: also one that was never answered dies.
+ *
+ * @param {Workspace} space
+ * @param {string} userId
+ * @param {number} deviceId
+ * @param {Limits} limits
+ * @param {number} now
+ */
 export async function sendingSession(space, userId, deviceId, limits, now) {
-  const [first] = (await space.line(userId, deviceId)).refs;
-  if (!first) return null;
-  const session = await space.session(userId, deviceId, first);
-  return !session.acknowledged && now >= session.created + limits.unacknowledgedLifetimeS ? null : session;
+  const { refs } = await space.line(userId, deviceId);
+  if (!refs.length) return null;
+  const session = await space.session(userId, deviceId, refs[0]);
+  return session.acknowledged || now < session.created + limits.unacknowledgedLifetimeS ? session : null;
 }
 
-/** @param {SessionRef[]} refs @param {number} now */
-const retired = (refs, now) => refs.map((ref) => ({ ...ref, retired: Math.floor(now) }));
-
 /** Sends with `session`, which this device has begun; a reset retires all others. @param {Workspace} space @param {Session} session @param {{reset: boolean, now: number}} options */
-export async function begin(space, session, { reset, now }) {
-  const line = await space.line(session.peerUser, session.peerDevice);
-  const others = reset ? retired(line.refs, now) : line.refs;
-  const ref = { baseKey: session.baseKey, initiated: true, reset, retired: 0 };
-  space.used(session);
-  await space.setLine(session.peerUser, session.peerDevice, { refs: [ref, ...others], lastReset: reset ? Math.floor(now) : line.lastReset });
+export async function beginLine(space, session, { reset, now }) {
+  const { peerUser, peerDevice, baseKey } = session;
+  const line = await space.line(peerUser, peerDevice);
+  const others = reset ? retire(line.refs, now) : line.refs;
+  space.add(session);
+  const refs = [{ baseKey, initiated: true, reset, retired: 0 }, ...others];
+  await space.setLine(peerUser, peerDevice, { refs, lastReset: reset ? Math.floor(now) : line.lastReset });
 }
 
 /**
- * Puts the line in order after `session` has read something; `ref` is its place there, which may be a new one.
+ * Puts the line in order after `session` has read something.
  *
  * @param {Workspace} space
  * @param {Session} session
- * @param {SessionRef} ref
+ * @param {SessionRef} ref  its place in the line, which may be a new one
  * @param {Limits} limits
  * @param {{reset: boolean, now: number}} options  `reset`: what it read was a reset
  */
-export async function settle(space, session, ref, limits, { reset, now }) {
+export async function settleLine(space, session, ref, limits, { reset, now }) {
   const { peerUser, peerDevice } = session;
   const line = await space.line(peerUser, peerDevice);
-  const others = line.refs.filter((other) => other !== ref);
-  if (!others.length || line.refs[0] === ref) {
-    if (line.refs[0] === ref && !reset) return;
-    return space.setLine(peerUser, peerDevice, { ...line, refs: [ref, ...(reset ? retired(others, now) : others)] });
-  }
-  if (ref.retired && now < ref.retired + limits.resetIntervalS && !reset) return;
-  const [place, ...rest] = others;
-  const first = await space.session(peerUser, peerDevice, place);
-  const crossed = hasCrossed(place, first, ref, limits, { reset, now });
-  /** @type {SessionRef[]} */
+  const others = line.refs.filter((other) => !sameRef(other, ref));
   let refs;
-  if (crossed && compare(first.transcript, session.transcript) < 0) refs = [place, ...retired([ref], now), ...rest];
-  else if (reset) refs = [{ ...ref, retired: 0 }, ...retired(others, now)];
-  else refs = [{ ...ref, retired: 0 }, ...(crossed ? retired([place], now) : [place]), ...rest];
-  await space.setLine(peerUser, peerDevice, { ...line, refs });
+  if (!others.length || sameRef(line.refs[0], ref)) {
+    refs = [ref, ...(reset ? retire(others, now) : others)];
+  } else if (ref.retired && now < ref.retired + limits.resetIntervalS && !reset) {
+    return;
+  } else {
+    const first = await space.session(peerUser, peerDevice, others[0]);
+    const crossed = isCrossed(others[0], first, ref, limits, { reset, now });
+    const active = { ...ref, retired: 0 };
+    if (crossed && compare(first.transcript, session.transcript) < 0) refs = [others[0], ...retire([ref], now), ...others.slice(1)];
+    else if (reset) refs = [active, ...retire(others, now)];
+    else refs = [active, ...(crossed ? retire(others.slice(0, 1), now) : others.slice(0, 1)), ...others.slice(1)];
+  }
+  const same = refs.length === line.refs.length && refs.every((one, index) => sameRef(one, line.refs[index]) && one.retired === line.refs[index].retired);
+  if (!same) await space.setLine(peerUser, peerDevice, { ...line, refs });
 }
 
 /**
  * Whether `first`, at `place`, and the session at `ref` were begun at once, neither side knowing the other's.
  *
- * A reset of the other side crosses nothing but a reset of our own, and that only while it is fresh: one that stays without an
- * answer may be one that the other side cannot read.
+ * A reset of the other side crosses nothing but a reset of our own, and that only while it is fresh: one that stays without an answer
+ * may be one that the other side cannot read.
  *
  * @param {SessionRef} place
  * @param {Session} first
@@ -77,7 +88,7 @@ export async function settle(space, session, ref, limits, { reset, now }) {
  * @param {Limits} limits
  * @param {{reset: boolean, now: number}} options
  */
-function hasCrossed(place, first, ref, limits, { reset, now }) {
+function isCrossed(place, first, ref, limits, { reset, now }) {
   if (first.acknowledged || ref.initiated) return false;
   return !reset || (place.reset && now < first.created + limits.resetIntervalS);
 }

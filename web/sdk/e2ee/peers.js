@@ -15,16 +15,20 @@ import { checkSigningKey } from "./suite.js";
 /** @import { Limits } from "./limits.js" */
 /** @import { Peer } from "./records.js" */
 /** @import { Workspace } from "./workspace.js" */
-/** @typedef {{added: number[], removed: number[], refused: UntrustedIdentity | null}} Learned  what a device list changed; `refused`: it is under another account key, and nothing was learned but that */
+/**
+ * @typedef {{added: number[], removed: number[], refused: UntrustedIdentity | null}} Learned
+ *   device ids that came and that are gone; `refused` when the list is under another account key than the trusted one: then nothing was
+ *   learned but that key, and nothing is sent to the user until a person has decided
+ */
 
-// Devices that one account may ever have had, at 300 bytes each: the certificates of removed ones are kept, for the chain of a group
-// may name them, and so that no id comes back with another key.
+// Devices that one account may ever have had, at 300 bytes each: the certificates of removed ones are kept, for the chain of a group may
+// name them, and so that no id comes back with another key.
 const MAX_CERTIFICATES = 1_024;
 
-/** @param {Peer} peer @param {Bytes} met */
-function changed(peer, met) {
+/** @param {Peer} peer @param {Bytes} account */
+function changed(peer, account) {
   const message = "the account key of the user is another one than the trusted one; compare the safety number, then accept a key";
-  return new UntrustedIdentity(message, { trusted: peer.account, met });
+  return new UntrustedIdentity(message, { trusted: peer.account, met: account });
 }
 
 /** What is known of a user to whom something is to be sent: `NoSession` without a list, `UntrustedIdentity` while blocked. @param {Workspace} space @param {string} userId */
@@ -35,10 +39,10 @@ export async function trustedPeer(space, userId) {
   return peer;
 }
 
-/** The newest device list of a user, or null. @param {Workspace} space @param {string} userId @returns {Promise<DeviceList | null>} */
-export async function knownList(space, userId) {
+/** The newest device list of a user, or null. @param {Workspace} space @param {string} userId @param {Limits} limits */
+export async function knownList(space, userId, limits) {
   const record = await space.tx.get(DEVICE_LISTS, userBytes(userId));
-  return record ? DeviceList.parse(record) : null;
+  return record && DeviceList.parse(record, limits);
 }
 
 /**
@@ -48,39 +52,40 @@ export async function knownList(space, userId) {
  * @param {string} userId
  * @param {DeviceList} deviceList
  * @param {DeviceCertificate[]} certificates
- * @param {Limits} _limits
+ * @param {Limits} limits
  * @returns {Promise<Learned>} rejects with `MalformedMessage` for the list of somebody else or a certificate that is missing,
  *   `BadSignature`, `InvalidKey`, `DeviceListRollback`, and `UntrustedIdentity` for a known device with another signing key
  */
-export async function learn(space, userId, deviceList, certificates, _limits) {
+export async function learnList(space, userId, deviceList, certificates, limits) {
   if (deviceList.userId !== userId) throw new MalformedMessage("the device list is that of another user");
   await deviceList.verify();
   const peer = (await space.peer(userId)) ?? newPeer(deviceList.account);
   if (!equal(deviceList.account, peer.account)) {
-    if (!peer.offered || !equal(peer.offered, deviceList.account)) space.setPeer(userId, { ...peer, offered: deviceList.account });
+    await space.setPeer(userId, { ...peer, offered: deviceList.account });
     return { added: [], removed: [], refused: changed(peer, deviceList.account) };
   }
-  const known = await knownList(space, userId);
+  const known = await knownList(space, userId, limits);
   if (known) {
     await deviceList.checkFollows(known);
     if (deviceList.seq === known.seq) return { added: [], removed: [], refused: null };
   }
   await takeCertificates(space, deviceList, certificates);
+  if ((await space.tx.count(certificatesTable(userId))) > MAX_CERTIFICATES) {
+    throw new LimitReached(`an account has had more than ${MAX_CERTIFICATES} devices`);
+  }
   const devices = deviceList.devices.map(({ deviceId }) => deviceId);
   const removed = peer.devices.filter((deviceId) => !devices.includes(deviceId));
   for (const deviceId of removed) await space.clearLine(userId, deviceId);
-  space.tx.put(DEVICE_LISTS, userBytes(userId), deviceList.encoded);
-  space.setPeer(userId, { ...peer, seq: deviceList.seq, devices });
+  await space.tx.put(DEVICE_LISTS, userBytes(userId), deviceList.encoded);
+  await space.setPeer(userId, { ...peer, seq: deviceList.seq, devices });
   return { added: devices.filter((deviceId) => !peer.devices.includes(deviceId)), removed, refused: null };
 }
 
-/** Stores the certificates of a list that are new, once all of them are good. @param {Workspace} space @param {DeviceList} deviceList @param {DeviceCertificate[]} certificates */
+/** Stores the certificates of a list that are new; each is checked as if it were the only one. @param {Workspace} space @param {DeviceList} deviceList @param {DeviceCertificate[]} certificates */
 async function takeCertificates(space, deviceList, certificates) {
-  const { userId } = deviceList;
-  const given = new Map(await Promise.all(certificates.map(async (each) => /** @type {const} */ ([hex(await each.hash()), each]))));
-  const fresh = [];
+  const given = new Map(await Promise.all(certificates.map(async (one) => /** @type {const} */ ([hex(await one.hash()), one]))));
   for (const { deviceId, hash } of deviceList.devices) {
-    const known = await space.certificate(userId, deviceId);
+    const known = await space.certificate(deviceList.userId, deviceId);
     if (known && equal(await known.hash(), hash)) continue;
     const certificate = given.get(hex(hash));
     if (!certificate) throw new MalformedMessage("the device list names a certificate that is neither known nor given");
@@ -90,12 +95,8 @@ async function takeCertificates(space, deviceList, certificates) {
       throw new UntrustedIdentity("a certificate is not of the account of its list", keys);
     }
     if (known) certificate.checkFollows(known);
-    fresh.push(certificate);
+    await space.setCertificate(certificate);
   }
-  if ((await space.tx.count(certificatesTable(userId))) + fresh.length > MAX_CERTIFICATES) {
-    throw new LimitReached(`an account has had more than ${MAX_CERTIFICATES} devices`);
-  }
-  for (const certificate of fresh) space.setCertificate(certificate);
 }
 
 /**
@@ -108,27 +109,28 @@ async function takeCertificates(space, deviceList, certificates) {
  * @param {Bytes} account
  * @returns {Promise<void>} rejects with `UntrustedIdentity` for a key that was never met, and `InvalidKey`
  */
-export async function acceptIdentity(space, userId, account) {
+export async function acceptAccount(space, userId, account) {
   const peer = await space.peer(userId);
   if (!peer) {
-    space.setPeer(userId, newPeer(checkSigningKey(account)));
+    await space.setPeer(userId, newPeer(checkSigningKey(account)));
   } else if (equal(account, peer.account)) {
-    space.setPeer(userId, { ...peer, offered: null });
+    await space.setPeer(userId, { ...peer, offered: null });
   } else if (peer.offered && equal(account, peer.offered)) {
     for (const deviceId of peer.devices) await space.clearLine(userId, deviceId);
-    space.tx.clear(certificatesTable(userId));
-    space.tx.delete(DEVICE_LISTS, userBytes(userId));
-    space.setPeer(userId, newPeer(account));
+    await space.tx.clear(certificatesTable(userId));
+    await space.tx.delete(DEVICE_LISTS, userBytes(userId));
+    await space.setPeer(userId, newPeer(account));
   } else {
     throw changed(peer, account);
   }
 }
 
 /** Notes whether a person has compared the user's account key; `UntrustedIdentity` unless it is the trusted one. @param {Workspace} space @param {string} userId @param {Bytes} account @param {boolean} verified */
-export async function setVerified(space, userId, account, verified) {
+export async function noteVerified(space, userId, account, verified) {
   const peer = await space.peer(userId);
   if (!peer || !equal(peer.account, account)) {
-    throw new UntrustedIdentity("that is not the trusted account key of the user", { trusted: peer?.account ?? null, met: account });
+    const keys = { trusted: peer?.account ?? null, met: account };
+    throw new UntrustedIdentity("that is not the trusted account key of the user", keys);
   }
-  space.setPeer(userId, { ...peer, verified });
+  await space.setPeer(userId, { ...peer, verified });
 }

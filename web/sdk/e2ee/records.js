@@ -1,14 +1,18 @@
-/** The records in which a device's own state lies in its store, and where: table names, keys, layouts. */
-import { Reader, concat, fixed, hex, lp, u16, u32, u64, u8, userBytes } from "./encoding.js";
+/**
+ * The records in which a device's own state lies in its store, and where: table names, keys, layouts.
+ *
+ * Every record begins with a version byte. Layouts are those of Python's `e2ee.records`, but that the private keys of the device are no
+ * record here: the browser keeps them.
+ */
+import { Reader, concat, equal, fixed, hex, lp, u16, u32, u64, u8, userBytes } from "./encoding.js";
 import { UnsupportedVersion } from "./errors.js";
 import { KEY_BYTES } from "./suite.js";
 
 /** @import { Bytes } from "./encoding.js" */
-/** @import { KeyPair } from "./suite.js" */
 
 const VERSION = 1;
 
-// Table names. What has a variable part is a table that is read or cleared alone.
+// Table names. What has a variable part is a table that is scanned or cleared alone.
 export const LOCAL = "local";
 export const COUNTERS = "counters";
 export const PEERS = "peers";
@@ -21,18 +25,18 @@ export const KEM_LAST_PREKEYS = "prekeys/kem_last";
 export const ONE_TIME_PREKEYS = "prekeys/one_time";
 export const KEM_ONCE_PREKEYS = "prekeys/kem_once";
 
-/** Every certificate of a user's devices under the trusted account key, also of removed ones. @param {string} userId */
+/** Every certificate of a user's devices under the trusted account key, also of devices that were removed since. @param {string} userId */
 export const certificatesTable = (userId) => `certificates/${userId}`;
-/** Fingerprints of the first messages accepted under one signed prekey; it goes when that does. @param {number} signedId */
+/** Fingerprints of the first messages that were accepted under one signed prekey; it goes when that does. @param {number} signedId */
 export const seenTable = (signedId) => `seen/${signedId}`;
 /** The skipped keys of one session. @param {string} userId @param {number} deviceId @param {Bytes} baseKey */
 export const skippedTable = (userId, deviceId, baseKey) => `skipped/${deviceId}/${hex(baseKey)}/${userId}`;
-/** The key of what belongs to one device. @param {string} userId @param {number} deviceId */
+/** The key of what belongs to one device of one user. @param {string} userId @param {number} deviceId */
 export const deviceKey = (userId, deviceId) => concat(lp(userBytes(userId)), u32(deviceId));
 /** The key of one session with a device. @param {string} userId @param {number} deviceId @param {Bytes} baseKey */
 export const sessionKey = (userId, deviceId, baseKey) => concat(deviceKey(userId, deviceId), baseKey);
 
-/** @param {Bytes} record */
+/** @param {Uint8Array} record */
 function open(record) {
   const reader = new Reader(record);
   const version = reader.u8();
@@ -40,45 +44,60 @@ function open(record) {
   return reader;
 }
 
-/** The next number of a counter, 1 where none was stored. @param {Bytes | undefined} record */
-export function readCounter(record) {
-  if (!record) return 1;
+/** The next number of a counter, `first` where none was stored. @param {Bytes | null} record @param {number} first */
+export function readCounter(record, first) {
+  if (!record) return first;
   const reader = open(record);
   const number = reader.u32();
   reader.done();
   return number;
 }
 
-/** @param {number} number */
+/** What `readCounter` reads. @param {number} number */
 export const counterRecord = (number) => concat(u8(VERSION), u32(number));
 
-/**
- * Who this device is. It is no bytes: the private keys of the device are CryptoKeys that no script can read out.
- *
- * @typedef {{version: number, certificate: Bytes, signing: KeyPair, agreement: KeyPair, accountSeed: Bytes | null}} LocalRecord
- *   `accountSeed` is there on the primary device alone, and readable, for it belongs into the backup
- */
+/** Who this device is. `accountSeed` is there on the primary device alone, which puts it in the backup. */
+export class LocalRecord {
+  /** @param {Bytes} certificate @param {Bytes | null} accountSeed */
+  constructor(certificate, accountSeed) {
+    this.certificate = certificate;
+    this.accountSeed = accountSeed;
+  }
 
-/** @param {Omit<LocalRecord, "version">} fields @returns {LocalRecord} */
-export const localRecord = (fields) => ({ version: VERSION, ...fields });
+  encode() {
+    return concat(u8(VERSION), lp(this.certificate), lp(this.accountSeed ?? new Uint8Array(0)));
+  }
 
-/** @param {any} record @returns {LocalRecord} */
-export function readLocal(record) {
-  if (record.version !== VERSION) throw new UnsupportedVersion(`a stored device has version ${record.version}; this release reads ${VERSION}`);
-  return record;
+  /** @param {Uint8Array} record */
+  static parse(record) {
+    const reader = open(record);
+    const [certificate, account] = [reader.lp(), reader.lp()];
+    reader.done();
+    return new LocalRecord(certificate, account.length ? fixed(account, KEY_BYTES) : null);
+  }
 }
 
-/** The private half of a prekey: a seed of 32 bytes, or 64 for ML-KEM. @param {number} created  Unix seconds @param {Bytes} seed */
-export const secretRecord = (created, seed) => concat(u8(VERSION), u64(created), seed);
+/** The private half of a prekey: a seed of 32 bytes, or of 64 for ML-KEM. `created` is in Unix seconds. */
+export class PreKeySecret {
+  /** @param {number} created @param {Bytes} seed */
+  constructor(created, seed) {
+    this.created = created;
+    this.seed = seed;
+  }
 
-/** @param {Bytes} record */
-export function readSecret(record) {
-  const reader = open(record);
-  return { created: Number(reader.u64()), seed: reader.rest() };
+  encode() {
+    return concat(u8(VERSION), u64(this.created), this.seed);
+  }
+
+  /** @param {Uint8Array} record */
+  static parse(record) {
+    const reader = open(record);
+    return new PreKeySecret(Number(reader.u64()), reader.rest());
+  }
 }
 
-const VERIFIED = 0x01;
-const BLOCKED = 0x02;
+const VERIFIED = 1;
+const BLOCKED = 2;
 
 /**
  * What is known of a user.
@@ -86,33 +105,34 @@ const BLOCKED = 0x02;
  * @typedef {object} Peer
  * @property {Bytes} account  the key that is trusted
  * @property {boolean} verified  a person compared it
- * @property {Bytes | null} offered  another key that was met and nobody has judged yet; while there is one nothing is sent
- * @property {bigint} seq  the number of the newest device list, 0 before the first
- * @property {number[]} devices  those of that list
+ * @property {Bytes | null} offered  another account key that was met and that nobody has judged yet; while there is one nothing is sent
+ * @property {bigint} seq  the number of the newest list, 0 before the first
+ * @property {number[]} devices  those of the newest list
  */
 
-/** @param {Bytes} account @returns {Peer} */
+/** A user of whom the account key alone is known. @param {Bytes} account @returns {Peer} */
 export const newPeer = (account) => ({ account, verified: false, offered: null, seq: 0n, devices: [] });
 
 /** @param {Peer} peer */
-export function peerRecord({ account, verified, offered, seq, devices }) {
+export function encodePeer({ account, verified, offered, seq, devices }) {
   const flags = (verified ? VERIFIED : 0) | (offered ? BLOCKED : 0);
-  return concat(u8(VERSION), u8(flags), account, ...(offered ? [offered] : []), u64(seq), u16(devices.length), ...devices.map(u32));
+  const head = concat(u8(VERSION), u8(flags), account, ...(offered ? [offered] : []));
+  return concat(head, u64(seq), u16(devices.length), ...devices.map(u32));
 }
 
-/** @param {Bytes} record @returns {Peer} */
-export function readPeer(record) {
+/** @param {Uint8Array} record @returns {Peer} */
+export function parsePeer(record) {
   const reader = open(record);
   const [flags, account] = [reader.u8(), reader.take(KEY_BYTES)];
   const offered = flags & BLOCKED ? reader.take(KEY_BYTES) : null;
   const seq = reader.u64();
-  const devices = Array.from({ length: reader.u16() }, () => reader.deviceId());
+  const devices = Array.from({ length: reader.u16() }, () => reader.u32());
   reader.done();
   return { account, verified: Boolean(flags & VERIFIED), offered, seq, devices };
 }
 
-const INITIATED = 0x01;
-const RESET = 0x02;
+const INITIATED = 1;
+const RESET = 2;
 
 /**
  * One session of a line, named by its base key.
@@ -120,21 +140,32 @@ const RESET = 0x02;
  * @typedef {object} SessionRef
  * @property {Bytes} baseKey
  * @property {boolean} initiated  this device began it
- * @property {boolean} reset  and with a reset
- * @property {number} retired  when it lost against another session, in Unix seconds, or 0
+ * @property {boolean} reset  it did so with a reset
+ * @property {number} retired  since when, in Unix seconds, it is there for messages under way alone, for it lost against one that was begun
+ *   at the same time, or was replaced by a reset; else 0
  */
-/** @typedef {{refs: SessionRef[], lastReset: number}} Line  the sessions with one device, the one to send with first; when a reset was last sent */
+
+/** @param {SessionRef} one @param {SessionRef} other */
+export const sameRef = (one, other) => one.initiated === other.initiated && equal(one.baseKey, other.baseKey);
+
+/**
+ * All sessions with one device: the first is the one to send with, the others are archived, newest first.
+ *
+ * @typedef {object} Line
+ * @property {SessionRef[]} refs
+ * @property {number} lastReset  when this device last sent a reset there, in Unix seconds, or 0
+ */
 
 /** @param {Line} line */
-export function lineRecord({ refs, lastReset }) {
-  const listed = refs.map(({ baseKey, initiated, reset, retired }) =>
-    concat(fixed(baseKey, KEY_BYTES), u8((initiated ? INITIATED : 0) | (reset ? RESET : 0)), u64(retired)),
-  );
+export function encodeLine({ refs, lastReset }) {
+  const listed = refs.map(({ baseKey, initiated, reset, retired }) => {
+    return concat(baseKey, u8((initiated ? INITIATED : 0) | (reset ? RESET : 0)), u64(retired));
+  });
   return concat(u8(VERSION), u64(lastReset), u8(refs.length), ...listed);
 }
 
-/** @param {Bytes} record @returns {Line} */
-export function readLine(record) {
+/** @param {Uint8Array} record @returns {Line} */
+export function parseLine(record) {
   const reader = open(record);
   const lastReset = Number(reader.u64());
   const refs = Array.from({ length: reader.u8() }, () => {
