@@ -67,7 +67,7 @@ class Crash(Exception):
 
 
 class CrashingStore:
-    """A store whose process can be told to end right before or right after the next commit."""
+    """A store whose process can be told to end ``before`` or ``after`` the next commit, or to go on when that is ``refused``."""
 
     def __init__(self, inner: MemoryStore) -> None:
         self.inner = inner
@@ -77,7 +77,7 @@ class CrashingStore:
         crash, self.crash = self.crash, None
 
         def crashing(tx: Transaction) -> T:
-            if crash == "before":
+            if crash in ("before", "refused"):
                 tx.before_commit(_end)
             return work(tx)
 
@@ -119,8 +119,8 @@ class Party:
     def address(self) -> Address:
         return self.device.user_id, self.device.device_id
 
-    def has_read(self, text: bytes) -> bool:
-        return finish(self.device.run(lambda tx: tx.get(INBOX, text))) is not None
+    def has_kept(self, table: str, text: bytes) -> bool:
+        return finish(self.device.run(lambda tx: tx.get(table, text))) is not None
 
 
 @dataclass
@@ -165,6 +165,11 @@ class World:
     def active(self) -> list[Party]:
         return [party for party in self.parties if not party.removed]
 
+    def crashed(self, party: Party, crash: str | None) -> None:
+        """What follows a commit that failed."""
+        if crash != "refused":
+            self.restart(party)
+
     def restart(self, party: Party) -> None:
         """The process comes back and finds what its store holds."""
         party.store.crash = None
@@ -179,7 +184,7 @@ class World:
         try:
             outgoing = finish(sender.device.encrypt(user_id, text))
         except Crash:
-            self.restart(sender)
+            self.crashed(sender, crash)
             return []
         listed = {(user, device) for user in (user_id, sender.address[0]) for device, _ in self.directory.lists[user].devices}
         assert {(sent.user_id, sent.device_id) for sent in outgoing} == listed - {sender.address}
@@ -192,7 +197,7 @@ class World:
     def deliver(self, packet: Packet, crash: str | None = None) -> bool:
         """Hand a packet to its device; whether that could read it. Raises `Crash`."""
         party, link = self.at(packet.to), self.link(packet.sender, packet.to)
-        read_before = packet.text is None or party.has_read(packet.text)
+        read_before = packet.text is None or party.has_kept(INBOX, packet.text)
         try:
             received = self._read(party, packet, crash)
         except LOST as error:
@@ -278,7 +283,7 @@ def people(count: int, policy: Policy) -> tuple[Directory, list[MemoryStore]]:
 
 
 NUMBERS = st.integers(0, 999)
-CRASHES = st.sampled_from([None, None, None, "before", "after"])
+CRASHES = st.sampled_from([None, None, None, "before", "after", "refused"])
 
 
 class Parties(RuleBasedStateMachine):
@@ -312,7 +317,7 @@ class Parties(RuleBasedStateMachine):
         try:
             self.world.deliver(packet, crash)
         except Crash:
-            self.world.restart(self.world.at(packet.to))
+            self.world.crashed(self.world.at(packet.to), crash)
             again = True
         if again:
             self.world.packets.append(packet)
