@@ -56,14 +56,15 @@ bench: $(VENV)/.test
 screenshots: $(VENV)/.test
 	SALAM_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/end_to_end/test_screenshots.py
 
-# hls.js for the watch page. Without npm the page uses the browser's own HLS, so its absence is no error.
+# What the pages take from npm: hls.js, and for encryption Argon2id and ML-KEM. Without npm the page uses the browser's own HLS, and backups
+# with a passphrase are not possible, so its absence is no error.
 vendor:
-	@if [ -f web/vendor/hls.mjs ]; then :; \
+	@if [ -f web/vendor/hls.mjs ] && [ -f web/vendor/argon2.mjs ]; then :; \
 	elif command -v npm >/dev/null 2>&1; then \
-		echo "salam: installing hls.js from npm into web/vendor/"; \
+		echo "salam: installing hls.js, hash-wasm and noble-post-quantum from npm into web/vendor/"; \
 		npm ci --prefix web --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error \
 			&& npm run --prefix web --silent vendor \
-			|| echo "salam: hls.js could not be had; the watch page uses the browser's own HLS"; \
+			|| echo "salam: they could not be had; the watch page uses the browser's own HLS"; \
 	else echo "salam: npm is not here; the watch page uses the browser's own HLS"; fi
 
 lock: $(VENV)/.test

@@ -82,3 +82,24 @@ async def test_only_the_worker_for_passphrases_may_run_webassembly(page: Page) -
     compiles = """async () => WebAssembly.compile(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]))
       .then(() => "compiled", () => "refused")"""
     assert await page.evaluate(compiles) == "refused"
+
+
+async def test_a_browser_without_mlkem_takes_the_module(page: Page) -> None:
+    assert page.context.browser is not None
+    context = await page.context.browser.new_context()
+    try:
+        older = await context.new_page()
+        await older.add_init_script(
+            "for (const name of ['encapsulateBits', 'decapsulateBits']) delete SubtleCrypto.prototype[name]"
+        )
+        await older.goto(page.url)
+        assert await older.evaluate("typeof crypto.subtle.encapsulateBits") == "undefined"
+        for name in ("mlkem_768", "mlkem_768_encaps"):
+            document = load_vectors(f"wycheproof/{name}_test.json")
+            check(await run_module(older, "wycheproof.js", "run", document, name), document["numberOfTests"])
+        document = await older.evaluate("async () => (await fetch('/kat/handshake.json')).json()")
+        check(await run_module(older, "kat_handshake.js", "run", document), len(document["cases"]))
+        fetched = await older.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
+        assert any("/web/vendor/@noble/post-quantum/ml-kem.js" in name for name in fetched)
+    finally:
+        await context.close()

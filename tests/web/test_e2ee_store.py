@@ -1,0 +1,24 @@
+"""The store of a browser's device in headless Chromium: what lies in its database, and who may write."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page
+
+from tests.support.e2ee_page import e2ee_page, run_module
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def page() -> AsyncIterator[Page]:
+    async with e2ee_page() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("case", ["versions", "sealed", "overtaken", "linked"])
+async def test_in_the_browser(page: Page, case: str) -> None:
+    await run_module(page, "store.js", case)
