@@ -15,6 +15,7 @@ import { nameInPath, onPageEnd, pageToken, publishDebug } from "./page.js";
 
 /** @import { Denial } from "../ui/denial.js" */
 /** @import { Call } from "../sdk/call.js" */
+/** @import { SecureChat } from "../sdk/secure_chat.js" */
 /** @import { CallView } from "../ui/call_view.js" */
 /** @import { KeptDevice, KeptSession } from "../sdk/kept_session.js" */
 /** @import { ParticipantInfo, Source } from "../sdk/messages.js" */
@@ -31,6 +32,8 @@ const MODULE_WAIT_MS = 1_500;
 
 const query = new URLSearchParams(location.search);
 const room = nameInPath();
+// A link to an encrypted call says so, for everybody who follows it.
+const wantsEncryption = query.get("e2ee") === "1";
 const state = /** @type {StateScreen} */ (byId("state"));
 const lobby = /** @type {Lobby} */ (byId("lobby"));
 /** What this tab was before it was reloaded within the call. @type {KeptSession | null} */
@@ -46,6 +49,8 @@ let entering = false;
 let call = null;
 /** @type {CallView | null} */
 let view = null;
+/** @type {SecureChat | null} */
+let secure = null;
 
 /** @type {Record<string, Ending>} */
 const ENDINGS = {
@@ -67,6 +72,7 @@ function end(which, reason = "", words = null) {
   signaling.close();
   view?.close();
   view = null;
+  void secure?.close({ left: true });
   lobby.close();
   lobby.hidden = true;
   byId("page-bar").hidden = false;
@@ -86,7 +92,7 @@ function endWith(error) {
 
 /** The call itself comes while one looks at the lobby, so that the lobby comes first. */
 function loadCall() {
-  return Promise.all([import("../sdk/call.js"), import("../ui/call_view.js")]);
+  return Promise.all([import("../sdk/call.js"), import("../ui/call_view.js"), import("../sdk/secure_chat.js")]);
 }
 
 /** The same for whoever has pressed the button: waits for a server that cannot be reached now. @returns {ReturnType<typeof loadCall>} */
@@ -107,13 +113,24 @@ async function enter(person, handRaised = false) {
   const modules = await callModules().catch(() => null);
   if (over) return;
   if (!modules) return end("unloaded");
-  const [{ Call }, { CallView }] = modules;
+  const [{ Call }, { CallView }, { SecureChat }] = modules;
   const codec = query.get("codec") === "h264" ? "h264" : "vp8";
   const joining = new Call({ signaling, codec });
   call = joining;
   joining.handRaised = handRaised;
+  const chat = new SecureChat({ signaling, call: joining });
+  secure = chat;
   joining.on("removed", ({ reason }) => end(reason));
   joining.on("failed", endWith);
+  if (person.encrypted) {
+    try {
+      joining.enableEncryption({ keys: await chat.makeCallKeys(room) });
+    } catch (error) {
+      // Never in the clear when it was wanted otherwise.
+      await joining.leave();
+      return endWith(error);
+    }
+  }
   if (person.microphone) await joining.publish("microphone", person.microphone, { muted: !person.microphoneOn });
   if (person.camera) await joining.publish("camera", person.camera, { muted: !person.cameraOn });
   let early = true;
@@ -126,7 +143,7 @@ async function enter(person, handRaised = false) {
     state.hide();
     byId("page-bar").hidden = true;
     kept = null;
-    view = new CallView({ call: joining, signaling, onLeave: leave });
+    view = new CallView({ call: joining, signaling, secure: chat, onLeave: leave });
   });
   try {
     await joining.join({ room, name: person.name });
@@ -148,7 +165,7 @@ function openIfThere(kind, device) {
 }
 
 /** Goes back into the call with what was open before the reload. @param {KeptSession} before */
-async function comeBack({ name = "", camera, microphone, handRaised = false }) {
+async function comeBack({ name = "", camera, microphone, handRaised = false, encrypted = false }) {
   const [cameraTrack, microphoneTrack] = await Promise.all([
     camera?.on ? openIfThere("video", camera.device) : null,
     // Opened even when it is muted: speaking again has to be quick.
@@ -158,7 +175,8 @@ async function comeBack({ name = "", camera, microphone, handRaised = false }) {
   ]);
   if (over) return;
   if (signaling.welcome?.resumed && !seat) return end("gone");
-  await enter({ name, camera: cameraTrack, microphone: microphoneTrack, cameraOn: cameraTrack !== null, microphoneOn: microphone?.on ?? false }, handRaised);
+  const on = { cameraOn: cameraTrack !== null, microphoneOn: microphone?.on ?? false };
+  await enter({ name, camera: cameraTrack, microphone: microphoneTrack, ...on, encrypted }, handRaised);
   if (cameraTrack || microphoneTrack) return;
   // Nothing replaces the tracks of the page before, and nothing comes on them any more.
   for (const track of seat?.tracks ?? []) signaling.request("mute", { track_id: track.track_id, muted: true }).catch(() => {});
@@ -177,7 +195,8 @@ function keep() {
   const graceS = welcome?.resume_grace_s ?? kept?.graceS ?? 0;
   if (!over && view && call) {
     const { name, handRaised } = call;
-    keepSession({ resume, graceS, room, stream: "", name, handRaised, camera: keptDevice(call, "camera"), microphone: keptDevice(call, "microphone") });
+    const encrypted = call.encryption !== null;
+    keepSession({ resume, graceS, room, stream: "", name, handRaised, encrypted, camera: keptDevice(call, "camera"), microphone: keptDevice(call, "microphone") });
   } else if (!over && kept) {
     // Reloaded again before the first reload was through.
     keepSession({ ...kept, resume, graceS });
@@ -192,7 +211,7 @@ async function withoutLobby() {
     openIfThere("video", rememberedDevice("camera")),
     openIfThere("audio", rememberedDevice("microphone")),
   ]);
-  return { name: query.get("name") ?? "", camera, microphone, cameraOn: camera !== null, microphoneOn: microphone !== null };
+  return { name: query.get("name") ?? "", camera, microphone, cameraOn: camera !== null, microphoneOn: microphone !== null, encrypted: wantsEncryption };
 }
 
 function greet() {
@@ -211,7 +230,7 @@ function greet() {
   state.hide();
   if (!lobby.hidden) return;
   lobby.hidden = false;
-  lobby.start(room, query.get("name") ?? "");
+  lobby.start(room, query.get("name") ?? "", wantsEncryption);
   loadCall().catch(() => {});
 }
 
@@ -233,7 +252,7 @@ onPageEnd({
     signaling.close();
   },
 });
-publishDebug(() => ({ page: "room", connection: signaling.status.state, signaling: signaling.status, rtt_ms: signaling.rttMs, joined: view !== null, ...(call?.debug() ?? {}) }));
+publishDebug(() => ({ page: "room", connection: signaling.status.state, signaling: signaling.status, rtt_ms: signaling.rttMs, joined: view !== null, secure: secure?.debug() ?? null, ...(call?.debug() ?? {}) }));
 if (room) {
   state.show({ busy: true, title: "end.connecting.title", hint: "end.connecting.hint" });
   signaling.connect().catch(() => {});

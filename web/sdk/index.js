@@ -7,6 +7,7 @@ export { Emitter } from "./emitter.js";
 export { keepSession, takeKeptSession } from "./kept_session.js";
 export { SIMULCAST, shownHeight } from "./layers.js";
 export { Player } from "./player.js";
+export { SecureChat } from "./secure_chat.js";
 export { SalamError, Signaling, socketUrl } from "./signaling.js";
 export { linkQuality } from "./stats.js";
 export { Watch } from "./watch.js";

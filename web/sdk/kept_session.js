@@ -9,6 +9,7 @@ const STORED = "salam.session";
  * @property {string} stream  empty in a room
  * @property {string} [name]
  * @property {boolean} [handRaised]
+ * @property {boolean} [encrypted]  the call is encrypted end to end
  * @property {KeptDevice | null} [camera]  null: there was none
  * @property {KeptDevice | null} [microphone]
  */

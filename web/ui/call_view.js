@@ -12,14 +12,16 @@ import { IdleChrome } from "./idle.js";
 import { closeMenu, toggleMenu } from "./menu.js";
 import { OwnMedia } from "./own_media.js";
 import { reasonOf } from "./reason.js";
+import { SecureView } from "./secure_view.js";
 import { openSheet, openShortcuts } from "./sheet.js";
 import { Tiles } from "./tiles.js";
 
 /** @import { Call } from "../sdk/call.js" */
+/** @import { SecureChat } from "../sdk/secure_chat.js" */
 /** @import { Signaling, SignalingStatus } from "../sdk/signaling.js" */
 /** @import { ParticipantInfo } from "../sdk/messages.js" */
 /** @import { Banner } from "./banner.js" */
-/** @import { ChatPanel } from "./chat_panel.js" */
+/** @import { ChatPanel, ShownLine } from "./chat_panel.js" */
 /** @import { Control, Controls } from "./controls.js" */
 /** @import { DeviceRole } from "./device_pickers.js" */
 /** @import { MenuItem } from "./menu.js" */
@@ -47,16 +49,18 @@ export class CallView {
   #call;
   #signaling;
   #onLeave;
+  #secure;
   #tiles;
   #media;
   #sink;
   #idle;
 
-  /** @param {{call: Call, signaling: Signaling, onLeave: () => void}} options */
-  constructor({ call, signaling, onLeave }) {
+  /** @param {{call: Call, signaling: Signaling, secure: SecureChat, onLeave: () => void}} options */
+  constructor({ call, signaling, secure, onLeave }) {
     this.#call = call;
     this.#signaling = signaling;
     this.#onLeave = onLeave;
+    this.#secure = new SecureView({ chat: secure, call, panel: this.#chat, openChat: () => this.#show("chat"), banner: this.#banner, toast: (key, params) => this.#toasts.show(key, params, { warning: true }) });
     this.#tiles = new Tiles(call, /** @type {Stage} */ (byId("stage")));
     this.#media = new OwnMedia(call, (key, params) => this.#toasts.show(key, params));
     this.#sink = new AudioSink((blocked) => this.#soundBlocked(blocked));
@@ -69,13 +73,14 @@ export class CallView {
     this.#listenToCall();
     this.#listenToUser();
     this.#refresh();
-    for (const line of call.chat) this.#chat.add(line);
     this.#chat.ownId = call.participantId;
+    for (const line of [...call.chat, ...secure.lines]) this.#chat.add(line);
   }
 
   close() {
     this.#abort.abort();
     for (const off of this.#off) off();
+    this.#secure.close();
     this.#sink.close();
     this.#idle.stop();
     this.#root.hidden = true;
@@ -114,11 +119,9 @@ export class CallView {
         if (source !== "microphone") this.#toasts.show("call.video.muted.moderator", {}, { warning: true });
         else this.#toasts.show(by ? "call.muted.by" : "call.muted.moderator", { name: by }, { warning: true });
       }),
-      call.on("chat", (line) => {
-        this.#chat.add(line);
-        if (this.#open === "chat" || line.participant_id === call.participantId) return;
-        this.#controls.unread = ++this.#unread;
-      }),
+      call.on("chat", (line) => this.#said(line)),
+      this.#secure.chat.on("line", (line) => this.#said(line)),
+      this.#secure.chat.on("trust", () => this.#showPeople()),
       this.#signaling.on("status", (status) => this.#connection(status)),
     ];
   }
@@ -194,6 +197,7 @@ export class CallView {
     const items = [
       { icon: speaker ? "grid" : "speaker", t: speaker ? "call.layout.grid" : "call.layout.speaker", run: () => this.#tiles.setSpeakerView(!speaker) },
       { icon: "settings", t: "call.settings", run: () => this.#devices() },
+      { icon: "lock", t: "e2ee.what", run: () => this.#secure.explain() },
       { icon: "keyboard", t: "call.shortcuts", run: () => this.#shortcuts() },
     ];
     if (matchMedia("(max-width: 719px)").matches) {
@@ -232,9 +236,9 @@ export class CallView {
   /** @param {string} participantId @param {HTMLElement} anchor */
   #moderate(participantId, anchor) {
     const person = this.#call.participants.get(participantId);
-    if (!person) return;
     /** @type {MenuItem[]} */
-    const items = [];
+    const items = this.#secure.menuFor(participantId);
+    if (!person || !this.#call.moderator) return toggleMenu(anchor, items);
     for (const track of person.tracks ?? []) {
       if (track.muted) continue;
       const run = () => void this.#act("mute", participantId, track.track_id);
@@ -254,10 +258,10 @@ export class CallView {
   /** @param {string} text */
   async #send(text) {
     try {
-      await this.#call.sendChat(text);
+      await this.#secure.send(text);
     } catch (error) {
       this.#chat.restore(text);
-      this.#toasts.show("chat.failed", { reason: reasonOf(error) }, { warning: true });
+      this.#toasts.show("chat.failed", { reason: this.#secure.reasonOf(error) ?? reasonOf(error) }, { warning: true });
     }
   }
 
@@ -308,7 +312,14 @@ export class CallView {
     setText(byId("room-count"), "home.people", { n: everybody });
     this.#alone.hidden = call.participants.size > 0;
     this.#root.toggleAttribute("data-alone", call.participants.size === 0);
-    if (this.#open === "people") this.#people.show([...call.participants.values(), this.#self()], call.moderator);
+    this.#secure.show();
+    this.#showPeople();
+  }
+
+  #showPeople() {
+    if (this.#open !== "people") return;
+    const everybody = [...this.#call.participants.values(), this.#self()];
+    this.#people.show(everybody.map((person) => ({ ...person, trust: this.#secure.wordsFor(person.participant_id) })), this.#call.moderator);
   }
 
   /** @param {boolean} on */
@@ -377,6 +388,13 @@ export class CallView {
   #soundBlocked(blocked) {
     if (!blocked) return this.#banner.hide();
     this.#banner.show({ t: "call.sound.blocked", action: { t: "call.sound.enable", run: () => void this.#sink.resume() } });
+  }
+
+  /** @param {ShownLine} line */
+  #said(line) {
+    this.#chat.add(line);
+    if (this.#open === "chat" || line.participant_id === this.#call.participantId) return;
+    this.#controls.unread = ++this.#unread;
   }
 
   #makeAlone() {

@@ -8,7 +8,7 @@ import { icon } from "./icons.js";
 /** @import { Banner } from "./banner.js" */
 /** @import { DevicePickers } from "./device_pickers.js" */
 /** @import { Key } from "./strings.js" */
-/** @typedef {{name: string, camera: MediaStreamTrack | null, microphone: MediaStreamTrack | null, cameraOn: boolean, microphoneOn: boolean}} LobbyResult */
+/** @typedef {{name: string, camera: MediaStreamTrack | null, microphone: MediaStreamTrack | null, cameraOn: boolean, microphoneOn: boolean, encrypted: boolean}} LobbyResult */
 
 const NAME_STORED = "salam.name";
 // Who joins at once still brings the devices that are being opened; who leaves the browser's question open comes without them.
@@ -35,9 +35,10 @@ export class Lobby extends HTMLElement {
   #banner = /** @type {Banner} */ (document.createElement("salam-banner"));
   #join = h("button", { class: "button primary large", type: "submit", t: "lobby.join" });
   #pickers = /** @type {DevicePickers} */ (document.createElement("salam-devices"));
+  #encrypt = h("input", { type: "checkbox", name: "encrypt", id: "lobby-encrypt", "aria-describedby": "lobby-encrypt-hint" });
 
-  /** @param {string} room @param {string} [name]  empty: the one used last */
-  start(room, name = "") {
+  /** @param {string} room @param {string} [name]  empty: the one used last @param {boolean} [encrypted]  the switch for that is on at first */
+  start(room, name = "", encrypted = false) {
     this.#closed = false;
     this.#video.muted = true;
     this.#name.value = name || (localStorage.getItem(NAME_STORED) ?? "");
@@ -47,6 +48,7 @@ export class Lobby extends HTMLElement {
       h("div", { class: "lobby-title" }, h("p", { class: "lobby-room" }, h("bdi", {}, room)), h("h1", { t: "lobby.heading" })),
       h("div", { class: "field" }, this.#name, this.#problem),
       this.#pickers,
+      this.#encryption(encrypted),
       this.#banner,
       this.#join,
       h("p", { class: "hint", t: "lobby.without" }),
@@ -101,8 +103,18 @@ export class Lobby extends HTMLElement {
     this.busy = true;
     await Promise.race([this.#opening, new Promise((done) => setTimeout(done, DEVICES_WAIT_MS))]);
     /** @type {LobbyResult} */
-    const detail = { name, camera: this.#camera, microphone: this.#microphone, cameraOn: this.#cameraOn, microphoneOn: this.#microphoneOn };
+    const detail = { name, camera: this.#camera, microphone: this.#microphone, cameraOn: this.#cameraOn, microphoneOn: this.#microphoneOn, encrypted: this.#encrypt.checked };
     this.dispatchEvent(new CustomEvent("join", { detail }));
+  }
+
+  /** The switch for an encrypted call, with what it means. @param {boolean} wanted */
+  #encryption(wanted) {
+    const able = globalThis.isSecureContext && "RTCRtpScriptTransform" in globalThis;
+    this.#encrypt.checked = wanted;
+    // A link that asks for it is not followed without: who cannot encrypt is told so when joining.
+    this.#encrypt.disabled = !able && !wanted;
+    const words = h("span", { class: "switch-words" }, h("span", { t: "lobby.e2ee" }), h("small", { id: "lobby-encrypt-hint", t: able ? "lobby.e2ee.hint" : "lobby.e2ee.unsupported" }));
+    return h("label", { class: "switch", for: "lobby-encrypt" }, icon("lock"), words, this.#encrypt);
   }
 
   /** @param {"camera" | "microphone" | "speaker"} role */

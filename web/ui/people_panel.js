@@ -3,9 +3,11 @@ import { setText } from "./i18n.js";
 import { icon } from "./icons.js";
 
 /** @import { ParticipantInfo } from "../sdk/messages.js" */
-/** @typedef {ParticipantInfo & {own?: boolean}} Person */
+/** @import { Key } from "./strings.js" */
+/** @typedef {{t: Key, tone: "" | "accent" | "warning"}} TrustWords */
+/** @typedef {ParticipantInfo & {own?: boolean, trust?: TrustWords | null}} Person */
 
-/** `<salam-people>`: who is here, hands first. Fires `moderate` with `{participantId, anchor}`. */
+/** `<salam-people>`: who is here, hands first. Fires `moderate` with `{participantId, anchor}` when more about somebody is wanted. */
 export class PeoplePanel extends HTMLElement {
   #count = h("p", { class: "people-count" });
   #list = h("ul", { class: "people-list" });
@@ -24,17 +26,24 @@ export class PeoplePanel extends HTMLElement {
   /** @param {Person} person @param {boolean} moderator */
   #row(person, moderator) {
     const microphone = person.tracks?.find((track) => track.source === "microphone");
-    const more = h("button", { class: "button quiet icon-only", type: "button", "aria-haspopup": "menu", label: ["mod.menu", { name: person.name }] }, icon("more"));
+    const label = /** @type {[Key, {name: string}]} */ ([moderator && !person.own ? "mod.menu" : "e2ee.menu", { name: person.name }]);
+    const more = h("button", { class: "button quiet icon-only", type: "button", "aria-haspopup": "menu", label }, icon("more"));
     more.addEventListener("click", () => this.dispatchEvent(new CustomEvent("moderate", { detail: { participantId: person.participant_id, anchor: more } })));
     const name = person.own ? h("bdi", { t: ["call.you", { name: person.name }] }) : h("bdi", {}, person.name);
     return h(
       "li",
       { class: "person" },
       h("span", { class: "avatar small" }, initials(person.name)),
-      h("span", { class: "person-name" }, name, person.moderator && h("small", { t: "people.moderator" })),
+      h(
+        "span",
+        { class: "person-name" },
+        name,
+        person.moderator && h("small", { t: "people.moderator" }),
+        person.trust && h("small", { class: `person-trust ${person.trust.tone}`, t: person.trust.t }),
+      ),
       person.hand_raised && h("span", { class: "person-mark accent", role: "img", label: "call.hand" }, icon("hand")),
       (!microphone || microphone.muted) && h("span", { class: "person-mark", role: "img", label: "call.muted" }, icon("mic_off")),
-      moderator && !person.own && more,
+      (person.trust || (moderator && !person.own)) && more,
     );
   }
 }

@@ -1,0 +1,63 @@
+/** The lines of an encrypted chat in the device's own store, so that a reload finds them; the server has none to give. */
+import { fromUtf8, u32, utf8 } from "./e2ee/encoding.js";
+
+/** @import { Device } from "./e2ee/device.js" */
+/** @import { Transaction } from "./e2ee/store.js" */
+/** @import { SecureLine } from "./secure_chat.js" */
+
+// As many as the page shows.
+const MAX_LINES = 500;
+const VISITS = "app.visits";
+// Visits that were never ended, by a closed tab, are forgotten at the next one after this time.
+const VISIT_LIFETIME_S = 24 * 3_600;
+
+// The application's own records: what they are is between this release and itself.
+/** @param {unknown} value */
+const written = (value) => utf8(JSON.stringify(value));
+/** @param {Uint8Array} record */
+const read = (record) => JSON.parse(fromUtf8(record, "a record"));
+
+/** The lines of one visit to a room. */
+export class SecureLog {
+  #next = 0;
+  #table;
+  #visit;
+
+  /** @param {string} participantId */
+  constructor(participantId) {
+    this.#visit = utf8(participantId);
+    this.#table = `app.chat/${participantId}`;
+  }
+
+  /** What earlier pages of this visit wrote, oldest first; old visits are forgotten. @param {Device} device @returns {Promise<SecureLine[]>} */
+  open(device) {
+    return device.run(async (tx) => {
+      const nowS = Math.floor(Date.now() / 1000);
+      for (const { key, record } of await tx.scan(VISITS)) {
+        if (nowS - read(record) < VISIT_LIFETIME_S) continue;
+        await tx.delete(VISITS, key);
+        await tx.clear(`app.chat/${fromUtf8(key, "a participant")}`);
+      }
+      await tx.put(VISITS, this.#visit, written(nowS));
+      const rows = await tx.scan(this.#table);
+      const last = rows.at(-1)?.key;
+      this.#next = last ? new DataView(last.buffer, last.byteOffset).getUint32(0) + 1 : 0;
+      return rows.map(({ record }) => read(record));
+    });
+  }
+
+  /** @param {Transaction} tx @param {SecureLine} line */
+  async add(tx, line) {
+    await tx.put(this.#table, u32(this.#next), written(line));
+    if (this.#next >= MAX_LINES) await tx.delete(this.#table, u32(this.#next - MAX_LINES));
+    this.#next += 1;
+  }
+
+  /** The visit is over. @param {Device} device */
+  forget(device) {
+    return device.run(async (tx) => {
+      await tx.delete(VISITS, this.#visit);
+      await tx.clear(this.#table);
+    });
+  }
+}
