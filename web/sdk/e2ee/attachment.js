@@ -22,7 +22,12 @@ const LEAST_BUCKET = 1_024;
 // Zeros are fed in pieces of one chunk.
 const PIECE_BYTES = 65_536;
 
-/** How long the content is with its padding; `LimitReached` for more than `maxAttachmentBytes`. @param {number} size @param {Limits} [limits] */
+/**
+ * How long the content is with its padding; `LimitReached` for more than `maxAttachmentBytes`.
+ *
+ * @param {number} size
+ * @param {Limits} [limits]
+ */
 export function paddedSize(size, limits = DEFAULT_LIMITS) {
   const most = limits.maxAttachmentBytes;
   if (size > most) throw new LimitReached(`an attachment has ${size} bytes; it may have ${most} (maxAttachmentBytes)`);
@@ -58,7 +63,11 @@ export class AttachmentDescriptor {
     return concat(u8(VERSION), keys, u64(this.size), lp(raw(this.mimeType)), lp(raw(this.name)));
   }
 
-  /** Reads a descriptor; `MalformedMessage` for anything else. Whether `size` is within limits is seen when it is opened. @param {Uint8Array} data */
+  /**
+   * Reads a descriptor; `MalformedMessage` for anything else. Whether `size` is within limits is seen when it is opened.
+   *
+   * @param {Uint8Array} data
+   */
   static parse(data) {
     const reader = new Reader(data);
     const version = reader.u8();
@@ -71,7 +80,12 @@ export class AttachmentDescriptor {
   }
 }
 
-/** `AttachmentCorrupt` unless `digest` is the descriptor's. The digest also commits to the key, which AES-GCM does not. @param {Bytes} digest @param {AttachmentDescriptor} descriptor */
+/**
+ * `AttachmentCorrupt` unless `digest` is the descriptor's. The digest also commits to the key, which AES-GCM does not.
+ *
+ * @param {Bytes} digest
+ * @param {AttachmentDescriptor} descriptor
+ */
 export function checkDigest(digest, descriptor) {
   if (!equal(digest, descriptor.digest)) throw new AttachmentCorrupt("the stream is not the one that the descriptor names");
 }

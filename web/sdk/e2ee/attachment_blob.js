@@ -29,7 +29,15 @@ export class OpenedBlob {
   #header;
   #cipher;
 
-  /** Use `open`. @param {Blob} source @param {AttachmentDescriptor} descriptor @param {number} padded @param {StreamHeader} header @param {ChunkCipher} cipher */
+  /**
+   * Use `open`.
+   *
+   * @param {Blob} source
+   * @param {AttachmentDescriptor} descriptor
+   * @param {number} padded
+   * @param {StreamHeader} header
+   * @param {ChunkCipher} cipher
+   */
   constructor(source, descriptor, padded, header, cipher) {
     this.#source = source;
     this.#descriptor = descriptor;

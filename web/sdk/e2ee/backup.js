@@ -34,7 +34,12 @@ const LANES = 1;
 const DEFAULT_MEMORY_KIB = 256 * 1024;
 const DEFAULT_PASSES = 3;
 
-/** The secret of a code as a person typed it; `MalformedMessage` when it was mistyped. @param {string} code @returns {Promise<CodeSecret>} */
+/**
+ * The secret of a code as a person typed it; `MalformedMessage` when it was mistyped.
+ *
+ * @param {string} code
+ * @returns {Promise<CodeSecret>}
+ */
 export async function typedCode(code) {
   return { kind: "code", secret: await parseCode(code) };
 }
@@ -46,7 +51,9 @@ export function streamKey(backupKey) {
 
 /** The first 125 bytes of a backup. */
 export class BackupHeader {
-  /** @param {{kdf: number, memoryKib: number, passes: number, lanes: number, salt: Bytes, commit: Bytes, nonce: Bytes, wrapped: Bytes}} fields */
+  /**
+   * @param {{kdf: number, memoryKib: number, passes: number, lanes: number, salt: Bytes, commit: Bytes, nonce: Bytes, wrapped: Bytes}} fields
+   */
   constructor({ kdf, memoryKib, passes, lanes, salt, commit, nonce, wrapped }) {
     this.kdf = kdf;
     this.memoryKib = memoryKib;

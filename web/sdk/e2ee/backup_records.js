@@ -95,7 +95,12 @@ export class BackupWriter {
     this.#stream = stream;
   }
 
-  /** Rejects as `lockBackup` does; takes about a second with a passphrase. @param {BackupSecret} secret @param {{random?: Random, limits?: Limits}} [options] */
+  /**
+   * Rejects as `lockBackup` does; takes about a second with a passphrase.
+   *
+   * @param {BackupSecret} secret
+   * @param {{random?: Random, limits?: Limits}} [options]
+   */
   static async begin(secret, { random = systemRandom, limits = DEFAULT_LIMITS } = {}) {
     const { header, key } = await lockBackup(secret, { random, limits });
     return new BackupWriter(header, new ChunkSealer(await streamKey(key), { random, maxBytes: limits.maxAttachmentBytes }));

@@ -101,7 +101,11 @@ export class DeviceCertificate {
     await verify(this.account, "device-cert", this.encoded.subarray(0, -SIGNATURE_BYTES), this.encoded.slice(-SIGNATURE_BYTES));
   }
 
-  /** `UntrustedIdentity` unless this is the same device with the same signing key, which a device id keeps for ever. @param {DeviceCertificate} known */
+  /**
+   * `UntrustedIdentity` unless this is the same device with the same signing key, which a device id keeps for ever.
+   *
+   * @param {DeviceCertificate} known
+   */
   checkFollows(known) {
     const keys = { trusted: known.signing, met: this.signing };
     if (this.userId !== known.userId || this.deviceId !== known.deviceId) {
@@ -161,7 +165,12 @@ export class DeviceList {
     return this.#hash;
   }
 
-  /** Reads a list without checking its signature; `MalformedMessage` for another layout. @param {Uint8Array} data @param {Limits} [limits] */
+  /**
+   * Reads a list without checking its signature; `MalformedMessage` for another layout.
+   *
+   * @param {Uint8Array} data
+   * @param {Limits} [limits]
+   */
   static parse(data, limits = DEFAULT_LIMITS) {
     const reader = new Reader(data);
     checkVersion(reader.u8(), "device list");
@@ -187,7 +196,11 @@ export class DeviceList {
     await verify(this.account, "device-list", this.encoded.subarray(0, -SIGNATURE_BYTES), this.encoded.slice(-SIGNATURE_BYTES));
   }
 
-  /** Whether this very certificate is on the list, for the same user and under the same account key. @param {DeviceCertificate} certificate */
+  /**
+   * Whether this very certificate is on the list, for the same user and under the same account key.
+   *
+   * @param {DeviceCertificate} certificate
+   */
   async includes(certificate) {
     if (certificate.userId !== this.userId || !equal(certificate.account, this.account)) return false;
     const digest = await certificate.hash();

@@ -42,7 +42,11 @@ export class StreamHeader {
     return new StreamHeader({ chunkLog2: CHUNK_LOG2, salt: random(SALT_BYTES), prefix: random(PREFIX_BYTES) });
   }
 
-  /** Reads exactly a header: `AttachmentTruncated` when it is short, `AttachmentCorrupt` without a chunk when it is none. @param {Bytes} data */
+  /**
+   * Reads exactly a header: `AttachmentTruncated` when it is short, `AttachmentCorrupt` without a chunk when it is none.
+   *
+   * @param {Bytes} data
+   */
   static parse(data) {
     if (data.length < HEADER_BYTES) throw new AttachmentTruncated("the stream ends inside its header");
     if (data.length > HEADER_BYTES || !equal(data.subarray(0, MAGIC.length), MAGIC)) {
@@ -72,7 +76,12 @@ export class StreamHeader {
     return HEADER_BYTES + plainBytes + TAG_BYTES * this.chunks(plainBytes);
   }
 
-  /** How long the chunk of that number is in a stream of so many plain bytes, tag included. @param {number} chunk @param {number} plainBytes */
+  /**
+   * How long the chunk of that number is in a stream of so many plain bytes, tag included.
+   *
+   * @param {number} chunk
+   * @param {number} plainBytes
+   */
   sealedChunkBytes(chunk, plainBytes) {
     return Math.min(plainBytes - chunk * this.chunkBytes, this.chunkBytes) + TAG_BYTES;
   }
@@ -121,7 +130,14 @@ export class ChunkCipher {
     return new Uint8Array(await crypto.subtle.encrypt(this.#parameters(number, last), this.#key, plain));
   }
 
-  /** The plaintext of chunk `number`, or null when the chunk does not open. @param {number} number @param {boolean} last @param {Bytes} sealed @returns {Promise<Bytes | null>} */
+  /**
+   * The plaintext of chunk `number`, or null when the chunk does not open.
+   *
+   * @param {number} number
+   * @param {boolean} last
+   * @param {Bytes} sealed
+   * @returns {Promise<Bytes | null>}
+   */
   async opens(number, last, sealed) {
     try {
       return new Uint8Array(await crypto.subtle.decrypt(this.#parameters(number, last), this.#key, sealed));
@@ -130,7 +146,13 @@ export class ChunkCipher {
     }
   }
 
-  /** The plaintext of chunk `number`; `AttachmentCorrupt` when the chunk does not open. @param {number} number @param {boolean} last @param {Bytes} sealed */
+  /**
+   * The plaintext of chunk `number`; `AttachmentCorrupt` when the chunk does not open.
+   *
+   * @param {number} number
+   * @param {boolean} last
+   * @param {Bytes} sealed
+   */
   async open(number, last, sealed) {
     const plain = await this.opens(number, last, sealed);
     if (!plain) throw new AttachmentCorrupt(`chunk ${number} does not open`, number);
@@ -174,7 +196,12 @@ export class ChunkSealer {
     return this.#digest.digest();
   }
 
-  /** Takes plaintext and gives what of the stream is ready; a chunk waits until it is known not to be the last one. @param {Uint8Array} data @returns {Promise<Bytes>} */
+  /**
+   * Takes plaintext and gives what of the stream is ready; a chunk waits until it is known not to be the last one.
+   *
+   * @param {Uint8Array} data
+   * @returns {Promise<Bytes>}
+   */
   feed(data) {
     return this.#lock.run(async () => {
       this.#checkUnfinished();
@@ -255,7 +282,12 @@ export class ChunkOpener {
     return this.#digest.digest();
   }
 
-  /** Takes a piece of the stream and gives the plaintext that is ready, each chunk after its tag was checked. @param {Uint8Array} data @returns {Promise<Bytes>} */
+  /**
+   * Takes a piece of the stream and gives the plaintext that is ready, each chunk after its tag was checked.
+   *
+   * @param {Uint8Array} data
+   * @returns {Promise<Bytes>}
+   */
   feed(data) {
     return this.#lock.run(async () => {
       const pending = concat(this.#pending, data);
@@ -296,7 +328,14 @@ export class ChunkOpener {
     });
   }
 
-  /** The sealed length of chunk `number` when it can be opened with what is waiting. @param {StreamHeader} header @param {number} number @param {number} waiting @returns {number | null} */
+  /**
+   * The sealed length of chunk `number` when it can be opened with what is waiting.
+   *
+   * @param {StreamHeader} header
+   * @param {number} number
+   * @param {number} waiting
+   * @returns {number | null}
+   */
   #readyBytes(header, number, waiting) {
     if (this.#plainBytes !== null) {
       if (number === header.chunks(this.#plainBytes)) {
@@ -314,7 +353,13 @@ export class ChunkOpener {
     return header.chunkBytes + TAG_BYTES;
   }
 
-  /** Opens what is left when the length is not known: a cut between two chunks can be told from a broken chunk. @param {StreamHeader} header @param {ChunkCipher} cipher @param {Bytes} sealed */
+  /**
+   * Opens what is left when the length is not known: a cut between two chunks can be told from a broken chunk.
+   *
+   * @param {StreamHeader} header
+   * @param {ChunkCipher} cipher
+   * @param {Bytes} sealed
+   */
   async #openLast(header, cipher, sealed) {
     const number = this.#number;
     const cut = sealed.length === header.chunkBytes + TAG_BYTES && (await cipher.opens(number, false, sealed)) !== null;

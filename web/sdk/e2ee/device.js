@@ -30,7 +30,13 @@ import { systemRandom } from "./suite.js";
 /** @param {Partial<DeviceOptions>} given @returns {DeviceOptions} */
 const complete = (given) => ({ policy: DEFAULT_POLICY, limits: DEFAULT_LIMITS, random: systemRandom, now: () => Date.now() / 1000, ...given });
 
-/** The result, or the error of this step alone: what the store refuses is everybody's. @template T @param {Promise<T>} step @returns {Promise<T | E2EEError>} */
+/**
+ * The result, or the error of this step alone: what the store refuses is everybody's.
+ *
+ * @template T
+ * @param {Promise<T>} step
+ * @returns {Promise<T | E2EEError>}
+ */
 async function settled(step) {
   try {
     return await step;
@@ -53,7 +59,14 @@ export class Device {
   #record;
   #options;
 
-  /** Use `create`, `link` or `load`. @param {Store} store @param {Loaded} loaded @param {DeviceOptions} options @param {DeviceSteps} steps */
+  /**
+   * Use `create`, `link` or `load`.
+   *
+   * @param {Store} store
+   * @param {Loaded} loaded
+   * @param {DeviceOptions} options
+   * @param {DeviceSteps} steps
+   */
   constructor(store, { record }, options, steps) {
     this.#store = store;
     this.#record = record;
@@ -133,7 +146,13 @@ export class Device {
     return accountKey(this.#record);
   }
 
-  /** Runs `work` in one transaction of the store; see `Store.run`. @template T @param {(tx: Transaction) => Promise<T>} work @returns {Promise<T>} */
+  /**
+   * Runs `work` in one transaction of the store; see `Store.run`.
+   *
+   * @template T
+   * @param {(tx: Transaction) => Promise<T>} work
+   * @returns {Promise<T>}
+   */
   run(work) {
     return this.#store.run(work);
   }
@@ -217,7 +236,14 @@ export class Device {
     return this.run((tx) => this.steps.acceptIdentity(tx, userId, account));
   }
 
-  /** A person has compared the safety number under this account key, or takes that back; `UntrustedIdentity` unless the key is the trusted one. @param {string} userId @param {Bytes} account @param {boolean} [verified] */
+  /**
+   * A person has compared the safety number under this account key, or takes that back; `UntrustedIdentity` unless the key is the
+   * trusted one.
+   *
+   * @param {string} userId
+   * @param {Bytes} account
+   * @param {boolean} [verified]
+   */
   setVerified(userId, account, verified = true) {
     return this.run((tx) => this.steps.setVerified(tx, userId, account, verified));
   }
@@ -232,7 +258,11 @@ export class Device {
     return this.run((tx) => this.steps.certificates(tx, userId));
   }
 
-  /** The newest list of a user and the certificates that it names: to hand on, or, of the own user, to publish again. @param {string} userId */
+  /**
+   * The newest list of a user and the certificates that it names: to hand on, or, of the own user, to publish again.
+   *
+   * @param {string} userId
+   */
   devicesOf(userId) {
     return this.run(async (tx) => {
       const deviceList = await this.steps.deviceList(tx, userId);
@@ -240,7 +270,13 @@ export class Device {
     });
   }
 
-  /** The devices, also own ones, whose bundles have to be fetched and started before `encrypt`; rejects with `NoSession`, `UntrustedIdentity`. @param {string} userId @returns {Promise<Address[]>} */
+  /**
+   * The devices, also own ones, whose bundles have to be fetched and started before `encrypt`; rejects with `NoSession`,
+   * `UntrustedIdentity`.
+   *
+   * @param {string} userId
+   * @returns {Promise<Address[]>}
+   */
   needsBundles(userId) {
     return this.run((tx) => this.steps.needsBundles(tx, userId, this.#options.now()));
   }
@@ -283,7 +319,12 @@ export class Device {
     return sent;
   }
 
-  /** Many contents, each for the user named with it, in one transaction; if one fails as `encrypt` may, none is sent. @param {{userId: string, content: Uint8Array | Content}[]} contents @param {{skipMissing?: boolean}} [options] */
+  /**
+   * Many contents, each for the user named with it, in one transaction; if one fails as `encrypt` may, none is sent.
+   *
+   * @param {{userId: string, content: Uint8Array | Content}[]} contents
+   * @param {{skipMissing?: boolean}} [options]
+   */
   encryptMany(contents, { skipMissing = false } = {}) {
     return this.run(async (tx) => {
       const now = this.#options.now();

@@ -130,7 +130,13 @@ async function accountOf({ accountSeed }) {
   return signingPair(accountSeed);
 }
 
-/** An id for a device that is being linked; it is never given again. @param {Transaction} tx @param {LocalRecord} record @param {DeviceSteps} steps */
+/**
+ * An id for a device that is being linked; it is never given again.
+ *
+ * @param {Transaction} tx
+ * @param {LocalRecord} record
+ * @param {DeviceSteps} steps
+ */
 export async function reserveDeviceId(tx, record, steps) {
   await accountOf(record);
   let deviceId = readCounter(await tx.get(COUNTERS, COUNTER), 1);
@@ -141,7 +147,13 @@ export async function reserveDeviceId(tx, record, steps) {
   return deviceId;
 }
 
-/** @param {Transaction} tx @param {SeedPair} account @param {DeviceSteps} steps @param {DeviceCertificate[]} certificates @param {number} now */
+/**
+ * @param {Transaction} tx
+ * @param {SeedPair} account
+ * @param {DeviceSteps} steps
+ * @param {DeviceCertificate[]} certificates
+ * @param {number} now
+ */
 async function issue(tx, account, steps, certificates, now) {
   const { userId } = steps.own;
   const previous = await steps.deviceList(tx, userId);
@@ -169,7 +181,15 @@ export async function admitDevice(tx, record, steps, candidate, now) {
   return { certificate, deviceList: await issue(tx, account, steps, [...others, certificate], now) };
 }
 
-/** Takes a device off the list; it is sent nothing from now on. @param {Transaction} tx @param {LocalRecord} record @param {DeviceSteps} steps @param {number} deviceId @param {number} now */
+/**
+ * Takes a device off the list; it is sent nothing from now on.
+ *
+ * @param {Transaction} tx
+ * @param {LocalRecord} record
+ * @param {DeviceSteps} steps
+ * @param {number} deviceId
+ * @param {number} now
+ */
 export async function removeDevice(tx, record, steps, deviceId, now) {
   const account = await accountOf(record);
   if (deviceId === steps.own.deviceId) throw new BadRequest("a device does not remove itself", "conflict");

@@ -175,7 +175,12 @@ export async function refillPrekeys(tx, local, limits, { oneTimeLeft, kemOnceLef
   return { signed, kemLast, oneTime, kemOnce: await maker.kemOnce(kemCount) };
 }
 
-/** `PreKeyReplay` for a first message that was accepted before, `LimitReached` when too many were. @param {Transaction} tx @param {PreKeyMessage} message */
+/**
+ * `PreKeyReplay` for a first message that was accepted before, `LimitReached` when too many were.
+ *
+ * @param {Transaction} tx
+ * @param {PreKeyMessage} message
+ */
 export async function checkUnseen(tx, message) {
   const table = seenTable(message.signedId);
   if (await tx.get(table, await message.fingerprint())) {
@@ -208,7 +213,12 @@ export async function findSecrets(tx, message, limits, now) {
   return { signed, oneTime, kem: await find(message.kemOnce ? KEM_ONCE_PREKEYS : KEM_LAST_PREKEYS, message.kemId, kemPair) };
 }
 
-/** The session of a first message is there: its one-time keys go, and the message is remembered. @param {Transaction} tx @param {PreKeyMessage} message */
+/**
+ * The session of a first message is there: its one-time keys go, and the message is remembered.
+ *
+ * @param {Transaction} tx
+ * @param {PreKeyMessage} message
+ */
 export async function acceptFirst(tx, message) {
   if (message.oneTimeId !== null) await tx.delete(ONE_TIME_PREKEYS, u32(message.oneTimeId));
   if (message.kemId !== null && message.kemOnce) await tx.delete(KEM_ONCE_PREKEYS, u32(message.kemId));

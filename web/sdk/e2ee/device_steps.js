@@ -41,7 +41,12 @@ export class DeviceSteps {
   #cache = new SessionCache();
   /** @type {Workspace | null} */ #space = null;
 
-  /** @param {LocalDevice} local @param {Policy} policy @param {Limits} limits @param {Random} random  another than the browser's only in tests */
+  /**
+   * @param {LocalDevice} local
+   * @param {Policy} policy
+   * @param {Limits} limits
+   * @param {Random} random  another than the browser's only in tests
+   */
   constructor(local, policy, limits, random) {
     this.local = local;
     this.policy = policy;
@@ -58,7 +63,14 @@ export class DeviceSteps {
     return this.#space;
   }
 
-  /** See `Device.learn`; here a changed account key is returned (`refused`), for the note of it has to be committed. @param {Transaction} tx @param {string} userId @param {DeviceList} deviceList @param {DeviceCertificate[]} certificates */
+  /**
+   * See `Device.learn`; here a changed account key is returned (`refused`), for the note of it has to be committed.
+   *
+   * @param {Transaction} tx
+   * @param {string} userId
+   * @param {DeviceList} deviceList
+   * @param {DeviceCertificate[]} certificates
+   */
   learn(tx, userId, deviceList, certificates) {
     return learnList(this.#workspace(tx), userId, deviceList, certificates, this.limits);
   }
@@ -87,7 +99,12 @@ export class DeviceSteps {
     return knownList(this.#workspace(tx), userId, this.limits);
   }
 
-  /** The verified certificates of all devices on the newest list of a user; none of a stranger. @param {Transaction} tx @param {string} userId */
+  /**
+   * The verified certificates of all devices on the newest list of a user; none of a stranger.
+   *
+   * @param {Transaction} tx
+   * @param {string} userId
+   */
   async certificates(tx, userId) {
     const found = [];
     for (const deviceId of (await this.peer(tx, userId))?.devices ?? []) {
@@ -110,13 +127,24 @@ export class DeviceSteps {
     return this.#workspace(tx).certificate(userId, deviceId);
   }
 
-  /** The verified certificate of a device that is on the user's newest list, or null. @param {Transaction} tx @param {string} userId @param {number} deviceId */
+  /**
+   * The verified certificate of a device that is on the user's newest list, or null.
+   *
+   * @param {Transaction} tx
+   * @param {string} userId
+   * @param {number} deviceId
+   */
   async presentCertificate(tx, userId, deviceId) {
     const peer = await this.peer(tx, userId);
     return peer?.devices.includes(deviceId) ? this.certificate(tx, userId, deviceId) : null;
   }
 
-  /** See `Device.publish` (null for both counts) and `Device.replenish`. @param {Transaction} tx @param {{oneTimeLeft: number | null, kemOnceLeft: number | null, now: number}} options */
+  /**
+   * See `Device.publish` (null for both counts) and `Device.replenish`.
+   *
+   * @param {Transaction} tx
+   * @param {{oneTimeLeft: number | null, kemOnceLeft: number | null, now: number}} options
+   */
   refill(tx, options) {
     return refillPrekeys(tx, this.local, this.limits, { ...options, random: this.random });
   }
@@ -162,7 +190,13 @@ export class DeviceSteps {
     return true;
   }
 
-  /** Begins anew with a device whose messages cannot be read any more, and tells it so; `LimitReached` too soon after the last. @param {Transaction} tx @param {Bundle} bundle @param {number} now */
+  /**
+   * Begins anew with a device whose messages cannot be read any more, and tells it so; `LimitReached` too soon after the last.
+   *
+   * @param {Transaction} tx
+   * @param {Bundle} bundle
+   * @param {number} now
+   */
   async reset(tx, bundle, now) {
     const { userId, deviceId } = bundle.certificate;
     const { lastReset } = await this.#workspace(tx).line(userId, deviceId);
@@ -175,7 +209,15 @@ export class DeviceSteps {
     return this.#encrypt(tx, session, encodeContent({ kind: "reset" }));
   }
 
-  /** See `Device.encrypt`. @param {Transaction} tx @param {string} userId @param {Content} content @param {{now: number, skipMissing?: boolean}} options @returns {Promise<Outgoing[]>} */
+  /**
+   * See `Device.encrypt`.
+   *
+   * @param {Transaction} tx
+   * @param {string} userId
+   * @param {Content} content
+   * @param {{now: number, skipMissing?: boolean}} options
+   * @returns {Promise<Outgoing[]>}
+   */
   async encrypt(tx, userId, content, { now, skipMissing = false }) {
     const encoded = encodeContent(content);
     const addresses = await this.recipients(tx, userId);
@@ -193,7 +235,14 @@ export class DeviceSteps {
     return sent;
   }
 
-  /** One message for one device, which must be on its user's list; rejects as `encrypt` does. @param {Transaction} tx @param {Address} address @param {Content} content @param {number} now */
+  /**
+   * One message for one device, which must be on its user's list; rejects as `encrypt` does.
+   *
+   * @param {Transaction} tx
+   * @param {Address} address
+   * @param {Content} content
+   * @param {number} now
+   */
   async encryptTo(tx, address, content, now) {
     const listed = await this.recipients(tx, address.userId);
     if (!listed.some(({ userId, deviceId }) => userId === address.userId && deviceId === address.deviceId)) {
@@ -204,7 +253,15 @@ export class DeviceSteps {
     return this.#encrypt(tx, session, encodeContent(content));
   }
 
-  /** See `Device.decrypt`. @param {Transaction} tx @param {Address} from @param {Uint8Array} message @param {number} now @returns {Promise<Received>} */
+  /**
+   * See `Device.decrypt`.
+   *
+   * @param {Transaction} tx
+   * @param {Address} from
+   * @param {Uint8Array} message
+   * @param {number} now
+   * @returns {Promise<Received>}
+   */
   async decrypt(tx, { userId, deviceId }, message, now) {
     const space = this.#workspace(tx);
     if (messageType(message) === TYPE_PREKEY) return this.#readFirst(space, { userId, deviceId }, message, now);
@@ -222,7 +279,14 @@ export class DeviceSteps {
     throw new DecryptionFailed("no session with the sender opens the message");
   }
 
-  /** A message of type 2: of a session that is there, or the begin of one. @param {Workspace} space @param {Address} from @param {Uint8Array} message @param {number} now */
+  /**
+   * A message of type 2: of a session that is there, or the begin of one.
+   *
+   * @param {Workspace} space
+   * @param {Address} from
+   * @param {Uint8Array} message
+   * @param {number} now
+   */
   async #readFirst(space, { userId, deviceId }, message, now) {
     const first = PreKeyMessage.parse(message);
     const certificate = await this.presentCertificate(space.tx, userId, deviceId);
@@ -247,7 +311,14 @@ export class DeviceSteps {
     return this.#received(space, session, ref, content, { now, started: true });
   }
 
-  /** @param {Workspace} space @param {Session} session @param {SessionRef} ref @param {Bytes} content @param {{now: number, started: boolean}} options @returns {Promise<Received>} */
+  /**
+   * @param {Workspace} space
+   * @param {Session} session
+   * @param {SessionRef} ref
+   * @param {Bytes} content
+   * @param {{now: number, started: boolean}} options
+   * @returns {Promise<Received>}
+   */
   async #received(space, session, ref, content, { now, started }) {
     space.used(session);
     const parsed = parseContent(content);

@@ -40,7 +40,12 @@ const ROTATING = ["remove", "renew", "rekey"];
 /** @param {Address} address */
 const nameOf = ({ userId, deviceId }) => `${deviceId}/${userId}`;
 
-/** What both sides of a message know and is not sent: the state of the group, and who sends. @param {Bytes} stateHash @param {Address} address */
+/**
+ * What both sides of a message know and is not sent: the state of the group, and who sends.
+ *
+ * @param {Bytes} stateHash
+ * @param {Address} address
+ */
 function bindingOf(stateHash, { userId, deviceId }) {
   return concat(stateHash, lp(userBytes(userId)), u32(deviceId));
 }
@@ -71,10 +76,20 @@ export class SenderKeyGroup {
   // At most maxGroupDevices devices with senderKeysKept keys each.
   /** @type {Map<string, Sender>} */ #receiving = new Map();
   #journal = new Journal();
-  /** The members that the last `prepareSend` left out, for their devices are of another account key than the group knows. @type {string[]} */
+  /**
+   * The members that the last `prepareSend` left out, for their devices are of another account key than the group knows. @type
+   * {string[]}
+   *
+   */
   withheld = [];
 
-  /** Use `create`, `join` or `fromRecords`. @param {DeviceCertificate} own  of this device @param {GroupState} state @param {Limits} [limits] */
+  /**
+   * Use `create`, `join` or `fromRecords`.
+   *
+   * @param {DeviceCertificate} own  of this device
+   * @param {GroupState} state
+   * @param {Limits} [limits]
+   */
   constructor(own, state, limits = DEFAULT_LIMITS) {
     this.#own = own;
     this.#state = state;
@@ -155,7 +170,13 @@ export class SenderKeyGroup {
     return operation;
   }
 
-  /** Takes the next operation of the chain; rejects as `GroupState.apply` does. @param {Uint8Array} operation @param {Resolver} resolve @returns {Promise<Operation>} */
+  /**
+   * Takes the next operation of the chain; rejects as `GroupState.apply` does.
+   *
+   * @param {Uint8Array} operation
+   * @param {Resolver} resolve
+   * @returns {Promise<Operation>}
+   */
   async apply(operation, resolve) {
     return this.#lock.run(async () => {
       const parsed = Operation.parse(operation);
@@ -167,7 +188,12 @@ export class SenderKeyGroup {
     });
   }
 
-  /** The user has these devices and no others: what the others sent is not read any more, and they get no more keys. @param {string} userId @param {number[]} devices */
+  /**
+   * The user has these devices and no others: what the others sent is not read any more, and they get no more keys.
+   *
+   * @param {string} userId
+   * @param {number[]} devices
+   */
   async updateDevices(userId, devices) {
     return this.#lock.run(async () => {
       const gone = (/** @type {Address} */ address) => address.userId === userId && !devices.includes(address.deviceId);
@@ -234,7 +260,11 @@ export class SenderKeyGroup {
     return { recipients, withheld: [...withheld] };
   }
 
-  /** These deliveries are encrypted and stored for sending; those of a key that was replaced meanwhile change nothing. @param {Delivery[]} sent */
+  /**
+   * These deliveries are encrypted and stored for sending; those of a key that was replaced meanwhile change nothing.
+   *
+   * @param {Delivery[]} sent
+   */
   markDistributed(sent) {
     for (const address of this.#stillDue(sent)) this.#setHolder(address, false);
   }
@@ -409,7 +439,12 @@ export class SenderKeyGroup {
     if (!this.isMember) throw new NotAMember("this device's user is not in the group");
   }
 
-  /** The account key of whoever gives a sender key at an epoch, null while the epoch is ahead. @param {string} userId @param {number} epoch */
+  /**
+   * The account key of whoever gives a sender key at an epoch, null while the epoch is ahead.
+   *
+   * @param {string} userId
+   * @param {number} epoch
+   */
   #accountOfKey(userId, epoch) {
     if (epoch > this.#state.epoch && this.#state.members.has(userId)) return null;
     if (!this.#state.hashAt(epoch)) throw new GroupStateMismatch("the sender key is of an epoch that is not known here");

@@ -24,7 +24,11 @@ export const keyName = (address, keyId) => concat(KEY, place(address), keyId);
 /** The name of the record of one skipped message key. @param {Address} address @param {Bytes} keyId @param {number} number */
 export const skippedName = (address, keyId, number) => concat(SKIPPED, place(address), keyId, u32(number));
 
-/** The kind, device, key id and number in the name of a holder, key or skipped key; `MalformedMessage` for another name. @param {Uint8Array} name */
+/**
+ * The kind, device, key id and number in the name of a holder, key or skipped key; `MalformedMessage` for another name.
+ *
+ * @param {Uint8Array} name
+ */
 export function readName(name) {
   const reader = new Reader(name);
   const kind = reader.u8();

@@ -44,7 +44,12 @@ async function checkSignature(operation, signer, resolve) {
   await operation.verify(certificate.signing);
 }
 
-/** Puts the one member of a role or renew operation in the place of the one that it names. @param {Map<string, Member>} members @param {Operation} operation */
+/**
+ * Puts the one member of a role or renew operation in the place of the one that it names.
+ *
+ * @param {Map<string, Member>} members
+ * @param {Operation} operation
+ */
 function replaceMember(members, operation) {
   const [after] = operation.members;
   const before = members.get(after.userId);
@@ -81,7 +86,13 @@ export class GroupState {
     return this.hashes[this.hashes.length - 1];
   }
 
-  /** The state after the first operation of a chain; rejects as `apply` does. @param {Operation} operation @param {Resolver} resolve @param {Limits} [limits] */
+  /**
+   * The state after the first operation of a chain; rejects as `apply` does.
+   *
+   * @param {Operation} operation
+   * @param {Resolver} resolve
+   * @param {Limits} [limits]
+   */
   static async create(operation, resolve, limits = DEFAULT_LIMITS) {
     if (operation.kind !== "create" || operation.epoch !== 0 || !equal(operation.prevHash, NO_HASH)) {
       throw new GroupStateMismatch("a chain starts with the creation of the group");
@@ -96,7 +107,13 @@ export class GroupState {
     return new GroupState(operation.groupId, 0, [await operation.stateHash()], members, stays);
   }
 
-  /** The state after a whole chain; rejects as `apply` does, and with `GroupStateMismatch` for an empty one. @param {Uint8Array[]} operations @param {Resolver} resolve @param {Limits} [limits] */
+  /**
+   * The state after a whole chain; rejects as `apply` does, and with `GroupStateMismatch` for an empty one.
+   *
+   * @param {Uint8Array[]} operations
+   * @param {Resolver} resolve
+   * @param {Limits} [limits]
+   */
   static async replay(operations, resolve, limits = DEFAULT_LIMITS) {
     /** @type {GroupState | null} */
     let state = null;
@@ -176,7 +193,12 @@ export class GroupState {
     return back >= 0 && back < this.hashes.length ? this.hashes[this.hashes.length - 1 - back] : null;
   }
 
-  /** The account key under which the user was a member at a kept epoch, or null if it was none. @param {string} userId @param {number} epoch */
+  /**
+   * The account key under which the user was a member at a kept epoch, or null if it was none.
+   *
+   * @param {string} userId
+   * @param {number} epoch
+   */
   accountAt(userId, epoch) {
     return this.#stays.get(userId)?.find(({ since, until }) => since <= epoch && epoch < until)?.account ?? null;
   }
@@ -186,7 +208,13 @@ export class GroupState {
     return (this.#stays.get(userId) ?? []).some((stay) => equal(stay.account, account));
   }
 
-  /** The stays once `members` are those of `epoch`; what ended before `oldest` is forgotten, for its hashes are too. @param {Members} members @param {number} epoch @param {number} oldest */
+  /**
+   * The stays once `members` are those of `epoch`; what ended before `oldest` is forgotten, for its hashes are too.
+   *
+   * @param {Members} members
+   * @param {number} epoch
+   * @param {number} oldest
+   */
   #nextStays(members, epoch, oldest) {
     const stays = new Map(this.#stays);
     for (const userId of new Set([...this.members.keys(), ...members.keys()])) {

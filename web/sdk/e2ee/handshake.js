@@ -26,7 +26,13 @@ const KNOWN_SUITES = [SUITE_X25519, SUITE_PQ];
 const X3DH_START = new Uint8Array(32).fill(0xff);
 const [ABSENT, PRESENT, LAST_RESORT, ONE_TIME] = [u8(0), u8(1), u8(1), u8(2)];
 
-/** The highest suite that both certificates list; `DowngradeRefused` without one, or below the policy. @param {readonly number[]} own @param {readonly number[]} theirs @param {Policy} policy */
+/**
+ * The highest suite that both certificates list; `DowngradeRefused` without one, or below the policy.
+ *
+ * @param {readonly number[]} own
+ * @param {readonly number[]} theirs
+ * @param {Policy} policy
+ */
 export function chooseSuite(own, theirs, policy) {
   const suite = Math.max(0, ...KNOWN_SUITES.filter((known) => own.includes(known) && theirs.includes(known)));
   if (suite < policy.minSuite) {
@@ -51,7 +57,14 @@ function transcriptOf(suite, sides, baseKey, signed, oneTime, kem) {
   return sha256(label("transcript", VERSION, u8(suite)), ...names, ...keys, baseKey, signed, oneTimePart, kemPart);
 }
 
-/** RK, HK and NHK, one after the other. @param {number} suite @param {Bytes} transcript @param {Bytes[]} agreements @param {Kem | null} kem */
+/**
+ * RK, HK and NHK, one after the other.
+ *
+ * @param {number} suite
+ * @param {Bytes} transcript
+ * @param {Bytes[]} agreements
+ * @param {Kem | null} kem
+ */
 function rootKeys(suite, transcript, agreements, kem) {
   const ikm = concat(X3DH_START, ...agreements, ...(kem ? [kem.secret] : []));
   return hkdf(ZERO_KEY, ikm, label("x3dh", u8(suite), transcript), 3 * KEY_BYTES);

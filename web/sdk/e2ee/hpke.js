@@ -25,7 +25,15 @@ async function extract(suite, salt, name, ikm) {
   return mac(concat(VERSION, suite, utf8(name), ikm));
 }
 
-/** LabeledExpand of section 4, up to the 32 bytes of one block. @param {Bytes} suite @param {Bytes} prk @param {string} name @param {Bytes} info @param {number} length */
+/**
+ * LabeledExpand of section 4, up to the 32 bytes of one block.
+ *
+ * @param {Bytes} suite
+ * @param {Bytes} prk
+ * @param {string} name
+ * @param {Bytes} info
+ * @param {number} length
+ */
 async function expand(suite, prk, name, info, length) {
   const mac = await hmacSha256(prk);
   return (await mac(concat(u16(length), VERSION, suite, utf8(name), info, u8(1)))).slice(0, length);
@@ -37,7 +45,12 @@ async function sharedSecret(agreed, encapsulated, recipient) {
   return expand(KEM_SUITE, prk, "shared_secret", concat(encapsulated, recipient), KEY_BYTES);
 }
 
-/** Key and nonce of the first message (section 5.1), of mode base with neither pre-shared key nor its id. @param {Bytes} shared @param {Bytes} info */
+/**
+ * Key and nonce of the first message (section 5.1), of mode base with neither pre-shared key nor its id.
+ *
+ * @param {Bytes} shared
+ * @param {Bytes} info
+ */
 async function schedule(shared, info) {
   const context = concat(MODE_BASE, await extract(SUITE, NOTHING, "psk_id_hash", NOTHING), await extract(SUITE, NOTHING, "info_hash", info));
   const secret = await extract(SUITE, shared, "secret", NOTHING);

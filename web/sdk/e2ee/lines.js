@@ -36,7 +36,13 @@ export async function sendingSession(space, userId, deviceId, limits, now) {
   return session.acknowledged || now < session.created + limits.unacknowledgedLifetimeS ? session : null;
 }
 
-/** Sends with `session`, which this device has begun; a reset retires all others. @param {Workspace} space @param {Session} session @param {{reset: boolean, now: number}} options */
+/**
+ * Sends with `session`, which this device has begun; a reset retires all others.
+ *
+ * @param {Workspace} space
+ * @param {Session} session
+ * @param {{reset: boolean, now: number}} options
+ */
 export async function beginLine(space, session, { reset, now }) {
   const { peerUser, peerDevice, baseKey } = session;
   const line = await space.line(peerUser, peerDevice);

@@ -174,7 +174,16 @@ export class NewDevice extends Side {
   /** The account key that the proposal names; empty before. It is not to be trusted before `complete`. */
   account = new Uint8Array(0);
 
-  /** Use `create`. @param {KeyPair} signing @param {KeyPair} agreement @param {Random} random @param {SeedPair} ephemeral @param {Bytes} nonce @param {Bytes} offer */
+  /**
+   * Use `create`.
+   *
+   * @param {KeyPair} signing
+   * @param {KeyPair} agreement
+   * @param {Random} random
+   * @param {SeedPair} ephemeral
+   * @param {Bytes} nonce
+   * @param {Bytes} offer
+   */
   constructor(signing, agreement, random, ephemeral, nonce, offer) {
     super();
     this.#signing = signing;
@@ -276,7 +285,12 @@ export class PrimaryDevice extends Side {
     this.#random = random;
   }
 
-  /** Reads the scanned offer and gives the proposal to send; `MalformedMessage` or `InvalidKey` for what is no offer. @param {Uint8Array} offer @returns {Promise<Bytes>} */
+  /**
+   * Reads the scanned offer and gives the proposal to send; `MalformedMessage` or `InvalidKey` for what is no offer.
+   *
+   * @param {Uint8Array} offer
+   * @returns {Promise<Bytes>}
+   */
   async propose(offer) {
     this.expect("started");
     const parsed = LinkOffer.parse(offer);
@@ -336,7 +350,12 @@ export class PrimaryDevice extends Side {
     return this.#certificate;
   }
 
-  /** The last message, with the certificate and a device list that has it; `UntrustedIdentity` for another list. @param {DeviceList} devices @returns {Promise<Bytes>} */
+  /**
+   * The last message, with the certificate and a device list that has it; `UntrustedIdentity` for another list.
+   *
+   * @param {DeviceList} devices
+   * @returns {Promise<Bytes>}
+   */
   async complete(devices) {
     this.expect("confirmed");
     const [, channel] = this.#proposed();

@@ -31,7 +31,12 @@ function changed(peer, account) {
   return new UntrustedIdentity(message, { trusted: peer.account, met: account });
 }
 
-/** What is known of a user to whom something is to be sent: `NoSession` without a list, `UntrustedIdentity` while blocked. @param {Workspace} space @param {string} userId */
+/**
+ * What is known of a user to whom something is to be sent: `NoSession` without a list, `UntrustedIdentity` while blocked.
+ *
+ * @param {Workspace} space
+ * @param {string} userId
+ */
 export async function trustedPeer(space, userId) {
   const peer = await space.peer(userId);
   if (!peer?.devices.length) throw new NoSession("no device of that user is known; learn its device list first");
@@ -81,7 +86,13 @@ export async function learnList(space, userId, deviceList, certificates, limits)
   return { added: devices.filter((deviceId) => !peer.devices.includes(deviceId)), removed, refused: null };
 }
 
-/** Stores the certificates of a list that are new; each is checked as if it were the only one. @param {Workspace} space @param {DeviceList} deviceList @param {DeviceCertificate[]} certificates */
+/**
+ * Stores the certificates of a list that are new; each is checked as if it were the only one.
+ *
+ * @param {Workspace} space
+ * @param {DeviceList} deviceList
+ * @param {DeviceCertificate[]} certificates
+ */
 async function takeCertificates(space, deviceList, certificates) {
   const given = new Map(await Promise.all(certificates.map(async (one) => /** @type {const} */ ([hex(await one.hash()), one]))));
   for (const { deviceId, hash } of deviceList.devices) {
@@ -125,7 +136,14 @@ export async function acceptAccount(space, userId, account) {
   }
 }
 
-/** Notes whether a person has compared the user's account key; `UntrustedIdentity` unless it is the trusted one. @param {Workspace} space @param {string} userId @param {Bytes} account @param {boolean} verified */
+/**
+ * Notes whether a person has compared the user's account key; `UntrustedIdentity` unless it is the trusted one.
+ *
+ * @param {Workspace} space
+ * @param {string} userId
+ * @param {Bytes} account
+ * @param {boolean} verified
+ */
 export async function noteVerified(space, userId, account, verified) {
   const peer = await space.peer(userId);
   if (!peer || !equal(peer.account, account)) {

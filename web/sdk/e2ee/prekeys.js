@@ -23,7 +23,11 @@ export const FLAG_ONE_TIME = 0x01;
 export const FLAG_KEM = 0x02;
 export const FLAG_KEM_ONCE = 0x04;
 
-/** The flags of a bundle or a first message; `MalformedMessage` for unknown ones, or "one-time" without its KEM prekey. @param {number} flags */
+/**
+ * The flags of a bundle or a first message; `MalformedMessage` for unknown ones, or "one-time" without its KEM prekey.
+ *
+ * @param {number} flags
+ */
 export function checkFlags(flags) {
   if (flags & ~(FLAG_ONE_TIME | FLAG_KEM | FLAG_KEM_ONCE) || (flags & FLAG_KEM_ONCE && !(flags & FLAG_KEM))) {
     throw new MalformedMessage(`the prekey flags ${flags} are not of the profile`);
@@ -101,7 +105,12 @@ export class KemPreKey {
     return new KemPreKey(reader.u32(), reader.u64(), reader.take(KEM_PUBLIC_BYTES), reader.take(SIGNATURE_BYTES));
   }
 
-  /** Checks the signature under the device's signing key and the kind: `BadSignature`. The key itself is checked at its use. @param {Bytes} signing @param {boolean} once */
+  /**
+   * Checks the signature under the device's signing key and the kind: `BadSignature`. The key itself is checked at its use.
+   *
+   * @param {Bytes} signing
+   * @param {boolean} once
+   */
   async verify(signing, once) {
     await verify(signing, kemKind(once), this.#body(), this.signature);
   }

@@ -60,7 +60,13 @@ const HAS_SENDING = 1;
 const HAS_RECEIVING = 2;
 const HAS_REMOTE = 4;
 
-/** The next root key, a chain key and the header key after the next; `InvalidKey` for a remote key of small order. @param {Bytes} root @param {Bytes} secret @param {Bytes} remote */
+/**
+ * The next root key, a chain key and the header key after the next; `InvalidKey` for a remote key of small order.
+ *
+ * @param {Bytes} root
+ * @param {Bytes} secret
+ * @param {Bytes} remote
+ */
 async function rootStep(root, secret, remote) {
   return keysOf(await hkdf(root, await agree(secret, remote), ROOT, 3 * KEY_BYTES));
 }
@@ -72,7 +78,14 @@ export async function chainStep(chain) {
   return { messageKey, chain: next };
 }
 
-/** The chain key at `end` and the message keys on the way there. @param {Bytes} chain @param {number} start @param {number} end @param {number} now */
+/**
+ * The chain key at `end` and the message keys on the way there.
+ *
+ * @param {Bytes} chain
+ * @param {number} start
+ * @param {number} end
+ * @param {number} now
+ */
 async function skip(chain, start, end, now) {
   /** @type {Skipped[]} */
   const keys = [];
@@ -121,7 +134,15 @@ export class Ratchet {
     return new Ratchet(suite, transcript, state, limits);
   }
 
-  /** The side that reads first, whose first pair is its signed prekey. @param {number} suite @param {Bytes} transcript @param {Bytes} keys  RK, HK and NHK @param {SeedPair} own @param {Limits} limits */
+  /**
+   * The side that reads first, whose first pair is its signed prekey.
+   *
+   * @param {number} suite
+   * @param {Bytes} transcript
+   * @param {Bytes} keys  RK, HK and NHK
+   * @param {SeedPair} own
+   * @param {Limits} limits
+   */
   static responder(suite, transcript, keys, own, limits) {
     const [root, nextReceiveHeader, nextSendHeader] = keysOf(keys);
     const state = { root, own, remote: null, sending: null, previous: 0, receiving: null, nextSendHeader, nextReceiveHeader, step: 0 };
@@ -218,7 +239,14 @@ export class Ratchet {
     return content;
   }
 
-  /** Reads the first message under a new ratchet key. @param {Incoming} incoming @param {Bytes} remote @param {number} previous @param {number} number */
+  /**
+   * Reads the first message under a new ratchet key.
+   *
+   * @param {Incoming} incoming
+   * @param {Bytes} remote
+   * @param {number} previous
+   * @param {number} number
+   */
   async #decryptTurning(incoming, remote, previous, number) {
     const state = this.#state;
     const { now } = incoming;
@@ -251,7 +279,11 @@ export class Ratchet {
     throw new DecryptionFailed("a message is of another suite than its session");
   }
 
-  /** The chain that a header belongs to, and the header: chains with skipped keys first, then the present and the next one. @param {Bytes} message */
+  /**
+   * The chain that a header belongs to, and the header: chains with skipped keys first, then the present and the next one.
+   *
+   * @param {Bytes} message
+   */
   async #openHeader(message) {
     const { receiving, step, nextReceiveHeader } = this.#state;
     const tries = this.#skipped.headers().filter((chain) => chain.step !== step);
@@ -274,7 +306,14 @@ export class Ratchet {
     return openSealed(messageKey, message.slice(HEADER_END, NONCE_END), message.slice(NONCE_END), aad);
   }
 
-  /** `TooManySkipped` where one chain would jump too far, or more keys would be stored than may be. @param {number} ahead @param {number} left @param {number} step @param {number} now */
+  /**
+   * `TooManySkipped` where one chain would jump too far, or more keys would be stored than may be.
+   *
+   * @param {number} ahead
+   * @param {number} left
+   * @param {number} step
+   * @param {number} now
+   */
   #checkRoom(ahead, left, step, now) {
     const { maxSkip, maxSkippedStored } = this.#limits;
     const most = Math.max(ahead, left);

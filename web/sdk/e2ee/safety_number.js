@@ -27,7 +27,14 @@ async function half(userId, account) {
   return numbers.map((number) => String(number).padStart(5, "0")).join("");
 }
 
-/** 60 digits, the same on both sides whoever asks; `MalformedMessage` for an id or key that the profile does not allow. @param {string} userId @param {Bytes} account @param {string} peerId @param {Bytes} peerAccount */
+/**
+ * 60 digits, the same on both sides whoever asks; `MalformedMessage` for an id or key that the profile does not allow.
+ *
+ * @param {string} userId
+ * @param {Bytes} account
+ * @param {string} peerId
+ * @param {Bytes} peerAccount
+ */
 export async function safetyNumber(userId, account, peerId, peerAccount) {
   const halves = await Promise.all([half(userId, account), half(peerId, peerAccount)]);
   return halves.sort().join("");

@@ -34,7 +34,9 @@ function recordReader(record) {
 
 /** A group message, parsed and not judged. `head` is all before the ciphertext. */
 export class GroupMessage {
-  /** @param {{groupId: Bytes, epoch: number, keyId: Bytes, iteration: number, nonce: Bytes, sealed: Bytes, signature: Bytes, head: Bytes}} fields */
+  /**
+   * @param {{groupId: Bytes, epoch: number, keyId: Bytes, iteration: number, nonce: Bytes, sealed: Bytes, signature: Bytes, head: Bytes}} fields
+   */
   constructor({ groupId, epoch, keyId, iteration, nonce, sealed, signature, head }) {
     this.groupId = groupId;
     this.epoch = epoch;
@@ -229,7 +231,12 @@ export class ReceivingKey {
     return { content, kept: passed.map(([number]) => number), dropped };
   }
 
-  /** The numbers whose keys have been kept for too long. They were put in by time, so the first that is young ends it. @param {number} now @param {Limits} limits */
+  /**
+   * The numbers whose keys have been kept for too long. They were put in by time, so the first that is young ends it.
+   *
+   * @param {number} now
+   * @param {Limits} limits
+   */
   #expired(now, limits) {
     const expired = [];
     for (const [number, { since }] of this.#skipped) {

@@ -56,7 +56,13 @@ export class SkippedKeys {
     return found;
   }
 
-  /** Keeps keys of one chain, which have rising numbers. @param {number} step @param {Bytes} header @param {{number: number, messageKey: Bytes, added: number}[]} keys */
+  /**
+   * Keeps keys of one chain, which have rising numbers.
+   *
+   * @param {number} step
+   * @param {Bytes} header
+   * @param {{number: number, messageKey: Bytes, added: number}[]} keys
+   */
   add(step, header, keys) {
     for (const { number, messageKey, added } of keys) {
       let chain = this.#chains.get(step);

@@ -205,7 +205,12 @@ export async function openStore(name = "salam-e2ee") {
   });
 }
 
-/** Deletes a device's state for good, once every tab has closed it. @param {string} name @returns {Promise<void>} rejects with `StoreError` */
+/**
+ * Deletes a device's state for good, once every tab has closed it.
+ *
+ * @param {string} name
+ * @returns {Promise<void>} rejects with `StoreError`
+ */
 export async function deleteStore(name) {
   await outcome(indexedDB.deleteDatabase(name));
 }

@@ -62,7 +62,14 @@ export async function hmacSha256(key) {
   return async (message) => new Uint8Array(await subtle.sign("HMAC", imported, message));
 }
 
-/** HKDF-SHA256 (RFC 5869); an empty salt is that of the RFC. @param {Bytes} salt @param {Bytes} ikm @param {Bytes} info @param {number} length */
+/**
+ * HKDF-SHA256 (RFC 5869); an empty salt is that of the RFC.
+ *
+ * @param {Bytes} salt
+ * @param {Bytes} ikm
+ * @param {Bytes} info
+ * @param {number} length
+ */
 export async function hkdf(salt, ikm, info, length) {
   const key = await subtle.importKey("raw", ikm, "HKDF", false, ["deriveBits"]);
   return new Uint8Array(await subtle.deriveBits({ name: "HKDF", hash: "SHA-256", salt, info }, key, 8 * length));
@@ -78,7 +85,15 @@ function checkCipherKey(key) {
   if (key.length !== KEY_BYTES) throw new InvalidKey("an AES-256 key does not have 32 bytes");
 }
 
-/** AES-256-GCM: ciphertext and tag. @param {Bytes} key @param {Bytes} nonce @param {Bytes} plaintext @param {Bytes} aad @returns {Promise<Bytes>} */
+/**
+ * AES-256-GCM: ciphertext and tag.
+ *
+ * @param {Bytes} key
+ * @param {Bytes} nonce
+ * @param {Bytes} plaintext
+ * @param {Bytes} aad
+ * @returns {Promise<Bytes>}
+ */
 export async function seal(key, nonce, plaintext, aad) {
   checkCipherKey(key);
   const imported = await subtle.importKey("raw", key, "AES-GCM", false, ["encrypt"]);
@@ -133,7 +148,13 @@ export function checkAgreementKey(publicKey) {
   return publicKey;
 }
 
-/** X25519 (RFC 7748); `InvalidKey` for a public key of wrong length or small order. @param {Bytes | CryptoKey} secret @param {Bytes} publicKey @returns {Promise<Bytes>} */
+/**
+ * X25519 (RFC 7748); `InvalidKey` for a public key of wrong length or small order.
+ *
+ * @param {Bytes | CryptoKey} secret
+ * @param {Bytes} publicKey
+ * @returns {Promise<Bytes>}
+ */
 export async function agree(secret, publicKey) {
   checkAgreementKey(publicKey);
   const own = await privateKey(secret, "X25519");
@@ -145,7 +166,12 @@ export async function agree(secret, publicKey) {
   }
 }
 
-/** The X25519 pair whose private key is `seed` (RFC 7748 clamps it at use). @param {Bytes} seed @returns {Promise<{secret: Bytes, public: Bytes}>} */
+/**
+ * The X25519 pair whose private key is `seed` (RFC 7748 clamps it at use).
+ *
+ * @param {Bytes} seed
+ * @returns {Promise<{secret: Bytes, public: Bytes}>}
+ */
 export async function agreementPair(seed) {
   return { secret: seed, public: await publicOf(seed, "X25519") };
 }
@@ -167,13 +193,24 @@ export async function lockedPair(name) {
   return { secret: pair.privateKey, public: new Uint8Array(await subtle.exportKey("raw", pair.publicKey)) };
 }
 
-/** The Ed25519 public key itself; `InvalidKey` for a wrong length, a form that is not canonical, or small order. @param {Bytes} publicKey */
+/**
+ * The Ed25519 public key itself; `InvalidKey` for a wrong length, a form that is not canonical, or small order.
+ *
+ * @param {Bytes} publicKey
+ */
 export function checkSigningKey(publicKey) {
   if (!isValidPoint(publicKey)) throw new InvalidKey("an Ed25519 public key is not valid");
   return publicKey;
 }
 
-/** Ed25519 over the profile's prefix, `kind`, a zero byte and `body`. @param {KeyPair} key @param {string} kind @param {Uint8Array} body @returns {Promise<Bytes>} */
+/**
+ * Ed25519 over the profile's prefix, `kind`, a zero byte and `body`.
+ *
+ * @param {KeyPair} key
+ * @param {string} kind
+ * @param {Uint8Array} body
+ * @returns {Promise<Bytes>}
+ */
 export async function sign(key, kind, body) {
   const imported = await privateKey(key.secret, "Ed25519");
   return new Uint8Array(await subtle.sign("Ed25519", imported, label(kind, new Uint8Array(1), body)));

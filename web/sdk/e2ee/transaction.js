@@ -110,7 +110,12 @@ export class Transaction {
     this.#of(this.#written, table).set(hex(key), { key, record: null });
   }
 
-  /** Every key and its record, in the order of the keys. Costs as much as the whole table. @param {string} table @returns {Promise<{key: Bytes, record: Bytes}[]>} */
+  /**
+   * Every key and its record, in the order of the keys. Costs as much as the whole table.
+   *
+   * @param {string} table
+   * @returns {Promise<{key: Bytes, record: Bytes}[]>}
+   */
   async scan(table) {
     /** @type {Map<string, Bytes | null>} */
     const rows = new Map();
@@ -146,7 +151,11 @@ export class Transaction {
     this.#pairs.set(name, pair);
   }
 
-  /** Calls `callback` after the work is done and before the commit; it may still write, and fail it all. @param {() => Promise<void> | void} callback */
+  /**
+   * Calls `callback` after the work is done and before the commit; it may still write, and fail it all.
+   *
+   * @param {() => Promise<void> | void} callback
+   */
   beforeCommit(callback) {
     this.#before.push(callback);
   }

@@ -36,7 +36,12 @@ const SESSIONS_CACHED = 256;
 export class SessionCache {
   /** @type {Map<string, {version: number, session: Session}>} */ #sessions = new Map();
 
-  /** The session of that version; it is the caller's own then, for a session changes with its use. @param {Bytes} key @param {number} version */
+  /**
+   * The session of that version; it is the caller's own then, for a session changes with its use.
+   *
+   * @param {Bytes} key
+   * @param {number} version
+   */
   take(key, version) {
     const kept = this.#sessions.get(hex(key));
     this.#sessions.delete(hex(key));
@@ -77,7 +82,12 @@ export class Workspace {
     return this.tx.put(PEERS, userBytes(userId), encodePeer(peer));
   }
 
-  /** The verified certificate of a device that is, or was, on a list of the user, or null. @param {string} userId @param {number} deviceId */
+  /**
+   * The verified certificate of a device that is, or was, on a list of the user, or null.
+   *
+   * @param {string} userId
+   * @param {number} deviceId
+   */
   async certificate(userId, deviceId) {
     const record = await this.tx.get(certificatesTable(userId), u32(deviceId));
     return record && DeviceCertificate.parse(record);
@@ -106,7 +116,13 @@ export class Workspace {
     return (await this.#lineRow(userId, deviceId)).line;
   }
 
-  /** Puts the sessions with a device in another order; those beyond what is archived are dropped, the oldest first. @param {string} userId @param {number} deviceId @param {Line} line */
+  /**
+   * Puts the sessions with a device in another order; those beyond what is archived are dropped, the oldest first.
+   *
+   * @param {string} userId
+   * @param {number} deviceId
+   * @param {Line} line
+   */
   async setLine(userId, deviceId, line) {
     const kept = line.refs.slice(0, 1 + this.#limits.maxArchivedSessions);
     for (const ref of line.refs.slice(kept.length)) await this.#drop(userId, deviceId, ref);
@@ -122,7 +138,13 @@ export class Workspace {
     if (line.refs.length) await this.setLine(userId, deviceId, { ...line, refs: [] });
   }
 
-  /** The session of a line; say `used` when it has read or written. @param {string} userId @param {number} deviceId @param {SessionRef} ref */
+  /**
+   * The session of a line; say `used` when it has read or written.
+   *
+   * @param {string} userId
+   * @param {number} deviceId
+   * @param {SessionRef} ref
+   */
   async session(userId, deviceId, { baseKey }) {
     const key = sessionKey(userId, deviceId, baseKey);
     let opened = this.#opened.get(hex(key));
