@@ -118,6 +118,25 @@ def test_a_device_that_cannot_be_reached_is_left_out_and_asked_for_again() -> No
     assert again[0][2].key_id == deliveries[0][2].key_id
 
 
+def test_a_device_that_was_left_out_is_left_out_of_the_store() -> None:
+    room = Room()
+    deliveries = room.prepare(ALICE)
+    held = apply_changes({}, room[ALICE])
+    room[ALICE].mark_unsent(deliveries[:1])
+    assert room[ALICE].drain_changes() == {holder_name(deliveries[0][:2]): None}
+    assert holder_name(deliveries[0][:2]) in held
+
+
+def test_a_group_that_comes_back_has_the_limits_that_it_is_given() -> None:
+    room = Room()
+    room.share(ALICE)
+    records = apply_changes({}, room[ALICE])
+    again = SenderKeyGroup.from_records(ALICE.certificate, records, limits=Limits(max_content_bytes=1))
+    again.encrypt(b"x", now=NOW)
+    with pytest.raises(LimitReached):
+        again.encrypt(b"xy", now=NOW)
+
+
 def test_deliveries_of_a_key_that_was_replaced_count_no_more() -> None:
     room = Room()
     room[ALICE].mark_distributed([])

@@ -213,6 +213,14 @@ def test_a_long_chain_comes_in_pieces() -> None:
     assert chain_contents(GROUP_ID, []) == []
 
 
+def test_pieces_of_a_chain_are_filled_to_the_last_byte() -> None:
+    empty = len(content.encode(content.GroupOperations(group_id=GROUP_ID, operations=())))
+    limits = Limits(max_content_bytes=empty + 2 * (2 + 10))
+    pieces = chain_contents(GROUP_ID, [bytes(10)] * 3, limits=limits)
+    assert [len(piece.operations) for piece in pieces] == [2, 1]
+    assert len(content.encode(pieces[0])) == limits.max_content_bytes
+
+
 @given(st.binary(max_size=300))
 @settings(max_examples=200)
 def test_the_parser_raises_one_type(data: bytes) -> None:

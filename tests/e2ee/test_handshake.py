@@ -18,16 +18,17 @@ from e2ee.errors import (
     MalformedMessage,
     NoSession,
     PreKeysExhausted,
+    TooManySkipped,
     UnknownPreKey,
     UnsupportedSuite,
     UnsupportedVersion,
     UntrustedIdentity,
 )
 from e2ee.handshake import LocalDevice, PreKeyMessage, PreKeySecrets, choose_suite, initiate, respond
-from e2ee.limits import Policy
+from e2ee.limits import Limits, Policy
 from e2ee.primitives import agreement_pair, kem_pair, sha256, system_random
 from e2ee.session import Session
-from tests.support.e2ee import ANY_SUITE, NOW, Offer, Recorded, flip, local_device, offer
+from tests.support.e2ee import ANY_SUITE, NOW, Offer, Recorded, flip, local_device, meet, offer, talk
 
 ALICE, BOB = local_device("alice"), local_device("bob")
 SUITE_1_ONLY = local_device("bob", suites=(1,))
@@ -110,6 +111,16 @@ def test_the_sender_is_the_one_that_is_known() -> None:
     with pytest.raises(UntrustedIdentity) as caught:
         respond(BOB, mallory.certificate, first, offered.secrets, ANY_SUITE, now=NOW)
     assert (caught.value.old, caught.value.new) == (mallory.signing.public, ALICE.signing.public)
+    assert str(caught.value) == "a first message is not under the known keys of its sender"
+
+
+def test_the_limits_are_those_of_both_ratchets() -> None:
+    met = talk(meet(limits=Limits(max_skip=1)))
+    for sender, reader in ((met.alice, met.bob), (met.bob, met.alice)):
+        missed = [sender.encrypt(b"", now=NOW) for _ in range(3)]
+        with pytest.raises(TooManySkipped):
+            reader.decrypt(missed[2], now=NOW)
+        reader.decrypt(missed[1], now=NOW)
 
 
 @pytest.mark.parametrize("changed", ["user", "device"])

@@ -380,6 +380,15 @@ def test_a_record_comes_back_whole() -> None:
             load(changes.added, record[:length])
 
 
+def test_a_responder_that_has_read_nothing_comes_back_so() -> None:
+    pair = Pair()
+    again = Ratchet.read_record(Reader(pair.b.to_record()), 2, TRANSCRIPT, (), SMALL)
+    assert again.to_record() == pair.b.to_record()
+    with pytest.raises(NoSession):
+        send(again)
+    assert read(again, send(pair.a)) == pad(b"text")
+
+
 def test_a_key_that_comes_and_goes_is_never_written() -> None:
     pair = Pair()
     late = send(pair.a)

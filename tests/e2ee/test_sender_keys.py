@@ -22,6 +22,7 @@ from e2ee.limits import DAY_S, DEFAULT_LIMITS, MAX_COUNTER, Limits
 from e2ee.padding import pad
 from e2ee.primitives import sign, signing_pair
 from e2ee.sender_keys import GroupMessage, ReceivingKey, SendingKey, read_skipped, skipped_record
+from e2ee.skipped import SkippedKey
 from tests.support.group_parties import counted_random
 
 GROUP_ID, BINDING, NOW = bytes(16), b"what both sides know", 1_700_000_000.5
@@ -227,6 +228,25 @@ def test_records_bring_both_sides_back() -> None:
     assert pair.read(messages[0]) == b"\x00"
     owned = ReceivingKey(bytes(8), bytes(32), bytes(32), iteration=1, epoch=2, account=bytes(32), serial=3)
     assert ReceivingKey.from_record(owned.to_record()).to_record() == owned.to_record()
+
+
+def test_restored_keys_are_in_the_order_of_their_age() -> None:
+    """A clock that was set back gives a later key an earlier time."""
+    pair = Pair()
+    pair.receiving.restore_skipped({0: SkippedKey(bytes(32), 20), 2: SkippedKey(bytes(32), 20), 1: SkippedKey(bytes(32), 10)})
+    assert list(pair.receiving.skipped) == [1, 0, 2]
+
+
+def test_records_have_a_fixed_layout() -> None:
+    """Stores of this version must be read by every later one."""
+    key_id, chain_key, pair = b"kkkkkkkk", b"c" * 32, signing_pair(b"s" * 32)
+    sending = SendingKey(key_id, chain_key, pair, iteration=0x01020304, created=0x0102030405060708)
+    assert sending.to_record() == b"\x01" + key_id + bytes([1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8]) + chain_key + b"s" * 32
+    numbers = bytes([0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3])
+    for account, end in ((None, b"\x00"), (b"a" * 32, b"\x01" + b"a" * 32)):
+        key = ReceivingKey(key_id, chain_key, pair.public, iteration=1, epoch=2, account=account, serial=3)
+        assert key.to_record() == b"\x01" + key_id + numbers + chain_key + pair.public + end
+    assert skipped_record(SkippedKey(b"m" * 32, 5)) == b"\x01" + bytes(7) + b"\x05" + b"m" * 32
 
 
 def test_a_damaged_record_is_malformed() -> None:
