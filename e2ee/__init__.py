@@ -28,6 +28,11 @@ from e2ee.backup_records import GroupRecord as GroupRecord
 from e2ee.backup_records import HistoryRecord as HistoryRecord
 from e2ee.backup_records import Record as Record
 from e2ee.backup_records import read_backup as read_backup
+from e2ee.call_keys import KeyFrameNeeded as KeyFrameNeeded
+from e2ee.call_keys import KeyRing as KeyRing
+from e2ee.call_keys import MediaKey as MediaKey
+from e2ee.call_keys import SenderKeys as SenderKeys
+from e2ee.call_keys import SendKey as SendKey
 from e2ee.certificates import DeviceCertificate as DeviceCertificate
 from e2ee.certificates import DeviceList as DeviceList
 from e2ee.content import ApplicationContent as ApplicationContent
@@ -45,6 +50,7 @@ from e2ee.device import OnPlaintext as OnPlaintext
 from e2ee.device import Publication as Publication
 from e2ee.device import retry_stale as retry_stale
 from e2ee.device_prekeys import PreKeyUpload as PreKeyUpload
+from e2ee.device_steps import Contact as Contact
 from e2ee.device_steps import DeviceSteps as DeviceSteps
 from e2ee.device_steps import Outgoing as Outgoing
 from e2ee.device_steps import Received as Received
@@ -77,12 +83,24 @@ from e2ee.errors import UnknownSenderKey as UnknownSenderKey
 from e2ee.errors import UnsupportedSuite as UnsupportedSuite
 from e2ee.errors import UnsupportedVersion as UnsupportedVersion
 from e2ee.errors import UntrustedIdentity as UntrustedIdentity
+from e2ee.frames import Codec as Codec
+from e2ee.frames import FrameKind as FrameKind
+from e2ee.group import Delivery as Delivery
+from e2ee.group import GroupSession as GroupSession
+from e2ee.group import SenderKeyGroup as SenderKeyGroup
+from e2ee.group_operation import Member as Member
+from e2ee.group_operation import Operation as Operation
+from e2ee.group_operation import OperationKind as OperationKind
+from e2ee.group_operation import Role as Role
+from e2ee.group_state import GroupState as GroupState
+from e2ee.group_state import Resolver as Resolver
 from e2ee.handshake import LocalDevice as LocalDevice
 from e2ee.limits import DEFAULT_LIMITS as DEFAULT_LIMITS
 from e2ee.limits import SUITE_PQ as SUITE_PQ
 from e2ee.limits import SUITE_X25519 as SUITE_X25519
 from e2ee.limits import Limits as Limits
 from e2ee.limits import Policy as Policy
+from e2ee.linking import LinkOffer as LinkOffer
 from e2ee.linking import LinkState as LinkState
 from e2ee.linking import NewDevice as NewDevice
 from e2ee.linking import PrimaryDevice as PrimaryDevice
@@ -131,13 +149,16 @@ __all__ = [
     "CallKey",
     "CallKeyAck",
     "CodeSecret",
+    "Codec",
     "CodecNotSupported",
+    "Contact",
     "ContactRecord",
     "Content",
     "ContentKind",
     "CounterExhausted",
     "DEFAULT_LIMITS",
     "DecryptionFailed",
+    "Delivery",
     "Device",
     "DeviceCertificate",
     "DeviceList",
@@ -148,22 +169,30 @@ __all__ = [
     "DuplicateMessage",
     "Durability",
     "E2EEError",
+    "FrameKind",
     "FrameReplay",
     "GroupOperations",
     "GroupRecord",
+    "GroupSession",
+    "GroupState",
     "GroupStateMismatch",
     "HistoryRecord",
     "Incoming",
     "InvalidKey",
     "KdfParamsRefused",
     "KemPreKey",
+    "KeyFrameNeeded",
     "KeyPair",
+    "KeyRing",
     "Learned",
     "LimitReached",
     "Limits",
+    "LinkOffer",
     "LinkState",
     "LocalDevice",
     "MalformedMessage",
+    "MediaKey",
+    "Member",
     "MemoryStore",
     "NewDevice",
     "NoSession",
@@ -171,6 +200,8 @@ __all__ = [
     "OnPlaintext",
     "OneTimePreKey",
     "OpenedFile",
+    "Operation",
+    "OperationKind",
     "Outgoing",
     "PassphraseSecret",
     "Peer",
@@ -183,12 +214,17 @@ __all__ = [
     "Received",
     "Record",
     "Reset",
+    "Resolver",
+    "Role",
     "SUITE_PQ",
     "SUITE_X25519",
     "SafetyCode",
     "SealedFile",
+    "SendKey",
     "SenderCertificate",
     "SenderKeyDistribution",
+    "SenderKeyGroup",
+    "SenderKeys",
     "SignedPreKey",
     "SqliteStore",
     "StaleState",
