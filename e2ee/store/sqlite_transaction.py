@@ -14,6 +14,8 @@ __all__ = ["SqliteTransaction"]
 _GET = "SELECT sealed, version FROM records WHERE table_name = ? AND row_name = ?"
 _VERSION = "SELECT version FROM records WHERE table_name = ? AND row_name = ?"
 _PUT = "INSERT OR REPLACE INTO records (table_name, row_name, version, sealed) VALUES (?, ?, ?, ?)"
+_CREATE = "INSERT OR IGNORE INTO records (table_name, row_name, version, sealed) VALUES (?, ?, ?, ?)"
+_UPDATE = "UPDATE records SET version = ?, sealed = ? WHERE table_name = ? AND row_name = ? AND version = ?"
 _DELETE = "DELETE FROM records WHERE table_name = ? AND row_name = ?"
 _SCAN = "SELECT row_name, version, sealed FROM records WHERE table_name = ?"
 _COUNT = "SELECT COUNT(*) FROM records WHERE table_name = ?"
@@ -43,14 +45,19 @@ class SqliteTransaction:
 
     def put(self, table: str, key: bytes, record: bytes) -> None:
         names = self._names(table, key)
-        self._write(table, key, names, record, self._version(names) + 1)
+        version = self._version(names) + 1
+        self._execute(_PUT, (*names, version, self._sealer.seal(table, key, names[1], version, record)))
 
     def put_versioned(self, table: str, key: bytes, record: bytes, expected_version: int) -> int:
-        names = self._names(table, key)
-        if self._version(names) != expected_version:
+        names, version = self._names(table, key), expected_version + 1
+        sealed = self._sealer.seal(table, key, names[1], version, record)
+        if expected_version == ABSENT:
+            written = self._execute(_CREATE, (*names, version, sealed))
+        else:
+            written = self._execute(_UPDATE, (version, sealed, *names, expected_version))
+        if not written.rowcount:
             raise StaleState("the record was changed by somebody else")
-        self._write(table, key, names, record, expected_version + 1)
-        return expected_version + 1
+        return version
 
     def delete(self, table: str, key: bytes) -> None:
         self._execute(_DELETE, self._names(table, key))
@@ -97,6 +104,3 @@ class SqliteTransaction:
     def _version(self, names: tuple[bytes, bytes]) -> int:
         row = self._execute(_VERSION, names).fetchone()
         return ABSENT if row is None else row[0]
-
-    def _write(self, table: str, key: bytes, names: tuple[bytes, bytes], record: bytes, version: int) -> None:
-        self._execute(_PUT, (*names, version, self._sealer.seal(table, key, names[1], version, record)))
