@@ -21,7 +21,7 @@ from e2ee.errors import (
 )
 from e2ee.group import SenderKeyGroup
 from e2ee.group_operation import Member, OperationKind
-from e2ee.group_records import SENDING_NAME, STATE_NAME, holder_name
+from e2ee.group_records import SENDING_NAME, STATE_NAME, holder_name, key_name
 from e2ee.limits import DAY_S, DEFAULT_LIMITS, Limits
 from tests.support.group_parties import Directory, Party, apply_changes, counted_random, make_party
 
@@ -222,6 +222,13 @@ def test_a_leaving_member_is_done() -> None:
         room[BOB].encrypt(b"", now=NOW)
 
 
+def test_who_joins_judges_the_chain_by_its_own_limits() -> None:
+    room = Room()
+    with pytest.raises(LimitReached):
+        SenderKeyGroup.join(BOB.certificate, room.operations, RESOLVE, limits=Limits(max_group_members=2))
+    assert SenderKeyGroup.join(BOB.certificate, room.operations, RESOLVE, limits=Limits(max_group_members=3)).is_member
+
+
 def test_a_proposal_that_others_would_refuse_is_not_made() -> None:
     room = Room()
     with pytest.raises(GroupStateMismatch):
@@ -335,10 +342,22 @@ def test_a_key_that_comes_before_its_operation_waits_for_it() -> None:
     under_that_key[20:24] = bytes(4)
     with pytest.raises(UnknownSenderKey):
         room.read(BOB, ALICE, bytes(under_that_key))
-    room[BOB].drain_changes()
+    records = apply_changes({}, room[BOB])
     room[BOB].apply(operation.encoded, RESOLVE)
-    assert len(room[BOB].drain_changes()) == 2
+    changes = room[BOB].drain_changes()
+    assert changes.keys() == {STATE_NAME, key_name(ALICE.address, key.key_id)}
+    records |= {name: record for name, record in changes.items() if record is not None}
     assert room.read(BOB, ALICE, message) == b"ahead"
+    room.groups[BOB.address] = SenderKeyGroup.from_records(BOB.certificate, records)
+    assert room.read(BOB, ALICE, message) == b"ahead"
+
+
+def test_an_operation_writes_no_key_that_it_does_not_change() -> None:
+    room = Room()
+    room.share(ALICE)
+    room[BOB].drain_changes()
+    room.change(OperationKind.REKEY)
+    assert room[BOB].drain_changes().keys() == {STATE_NAME}
 
 
 def test_a_key_that_came_before_the_removal_of_its_owner_goes() -> None:

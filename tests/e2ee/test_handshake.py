@@ -26,6 +26,7 @@ from e2ee.errors import (
 )
 from e2ee.handshake import LocalDevice, PreKeyMessage, PreKeySecrets, choose_suite, initiate, respond
 from e2ee.limits import Limits, Policy
+from e2ee.prekey_message import message_type
 from e2ee.primitives import agreement_pair, kem_pair, sha256, system_random
 from e2ee.session import Session
 from tests.support.e2ee import ANY_SUITE, NOW, Offer, Recorded, flip, local_device, meet, offer, talk
@@ -292,6 +293,18 @@ def test_any_bytes_are_malformed_or_parsed(data: st.DataObject) -> None:
     except MalformedMessage:
         return
     assert parsed.outer + parsed.inner == head + tail
+
+
+def test_the_type_of_a_message_is_its_second_byte() -> None:
+    assert [message_type(b"\x01" + bytes([number])) for number in range(256)] == list(range(256))
+    for short in (b"", b"\x01"):
+        with pytest.raises(MalformedMessage):
+            message_type(short)
+
+
+def test_a_message_without_kem_has_an_empty_ciphertext() -> None:
+    message = begin(offer(SUITE_1_ONLY, kem=False)).encrypt(b"x", now=NOW)
+    assert PreKeyMessage.parse(message).kem_ciphertext == b""
 
 
 def test_a_flipped_edit_is_a_change() -> None:

@@ -99,6 +99,19 @@ def test_one_message_may_skip_max_skip_and_no_more() -> None:
         assert pair.b.skipped_count == 0
 
 
+@pytest.mark.parametrize("talked", [False, True])
+def test_a_new_chain_may_fill_the_store(talked: bool) -> None:
+    """A chain that was read to its end, and one that never was, take no room."""
+    limits = Limits(max_skip=5, max_skipped_stored=5)
+    pair = Pair(limits).talk() if talked else Pair(limits)
+    if talked:
+        read(pair.a, send(pair.b))
+    for _ in range(limits.max_skip):
+        send(pair.a)
+    read(pair.b, send(pair.a))
+    assert pair.b.skipped_count == limits.max_skipped_stored
+
+
 def test_a_message_that_ends_a_chain_may_skip_max_skip_of_it() -> None:
     for count, error in ((SMALL.max_skip, None), (SMALL.max_skip + 1, TooManySkipped)):
         pair = Pair().talk()
@@ -343,6 +356,15 @@ def test_a_record_stays_small_and_of_fixed_length() -> None:
     read(pair.b, send(pair.a))
     assert pair.b.skipped_count == 1000
     assert len(pair.b.to_record()) == 346 + 36
+
+
+def test_what_a_ratchet_does_not_have_is_zeros_in_its_record() -> None:
+    pair = Pair()
+    root, header, next_header = pair.keys[:32], pair.keys[32:64], pair.keys[64:]
+    own = pair.signed.secret + pair.signed.public
+    assert pair.b.to_record() == b"\x00" + root + own + bytes(32) + next_header + header + bytes(4 + 72 + 68 + 9)
+    flags, received = pair.a.to_record()[:1], pair.a.to_record()[-68 - 9 :]
+    assert (flags, received) == (b"\x05", bytes(68 + 9))
 
 
 def test_a_record_comes_back_whole() -> None:
