@@ -427,7 +427,7 @@ class HybridCouple(Couple):
 
 
 @pytest.mark.parametrize(
-    ("machine", "runs", "steps"), [(Couple, 1_000, 10), (Parties, 950, 8), (HybridCouple, 100, 6)], ids=["two", "many", "hybrid"]
+    ("machine", "runs", "steps"), [(Couple, 1_300, 8), (Parties, 640, 8), (HybridCouple, 60, 6)], ids=["two", "many", "hybrid"]
 )
 def test_parties(machine: type[Parties], runs: int, steps: int) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
