@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,10 @@ from e2ee.certificates import DeviceCertificate
 from e2ee.content import SenderKeyDistribution
 from e2ee.errors import (
     BadSignature,
+    CounterExhausted,
     DuplicateMessage,
     GroupStateMismatch,
+    InvalidKey,
     LimitReached,
     MalformedMessage,
     NotAMember,
@@ -22,7 +25,7 @@ from e2ee.errors import (
 from e2ee.group import SenderKeyGroup
 from e2ee.group_operation import Member, OperationKind
 from e2ee.group_records import SENDING_NAME, STATE_NAME, holder_name, key_name
-from e2ee.limits import DAY_S, DEFAULT_LIMITS, Limits
+from e2ee.limits import DAY_S, DEFAULT_LIMITS, MAX_COUNTER, Limits
 from tests.support.group_parties import Directory, Party, apply_changes, counted_random, make_party
 
 NOW = 1_700_000_000.0
@@ -425,6 +428,18 @@ def test_a_key_for_another_group_or_a_lost_epoch_is_refused() -> None:
     other.share(ALICE)
     with pytest.raises(GroupStateMismatch):
         room.read(BOB, ALICE, other[ALICE].encrypt(b"", now=NOW))
+
+
+def test_a_key_that_nobody_can_use_is_refused() -> None:
+    room = Room()
+    key = room.prepare(ALICE, (BOB,))[0][2]
+    with pytest.raises(CounterExhausted):
+        room[BOB].receive_key(*ALICE.address, replace(key, iteration=MAX_COUNTER))
+    with pytest.raises(InvalidKey):
+        room[BOB].receive_key(*ALICE.address, replace(key, signing_public=bytes(32)))
+    room[BOB].drain_changes()
+    room[BOB].receive_key(*ALICE.address, replace(key, iteration=MAX_COUNTER - 1))
+    assert room[BOB].drain_changes().keys() == {key_name(ALICE.address, key.key_id)}
 
 
 def test_content_has_a_bound() -> None:

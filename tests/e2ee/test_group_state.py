@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from e2ee import content
 from e2ee.certificates import NO_HASH
 from e2ee.encoding import lp
-from e2ee.errors import E2EEError, GroupStateMismatch, LimitReached, MalformedMessage, NotAMember, UnsupportedVersion
+from e2ee.errors import (
+    E2EEError,
+    GroupStateMismatch,
+    LimitReached,
+    MalformedMessage,
+    NotAMember,
+    UnsupportedVersion,
+    UntrustedIdentity,
+)
 from e2ee.group_operation import Member, Operation, OperationKind, Role, chain_contents, sign_operation
 from e2ee.group_state import GroupState
 from e2ee.limits import DEFAULT_LIMITS, Limits
@@ -74,6 +82,48 @@ def test_a_group_grows_to_256_and_no_further() -> None:
     assert len(after(state, OperationKind.ADD, members=crowd(255)).members) == 256
     with pytest.raises(LimitReached, match="256"):
         after(state, OperationKind.ADD, members=crowd(256))
+
+
+@pytest.mark.parametrize(
+    ("kind", "epoch", "prev_hash"),
+    [(OperationKind.ADD, 0, NO_HASH), (OperationKind.CREATE, 1, NO_HASH), (OperationKind.CREATE, 0, b"\x01" + NO_HASH[1:])],
+)
+def test_a_chain_starts_with_its_creation_only(kind: OperationKind, epoch: int, prev_hash: bytes) -> None:
+    first = sign_operation(
+        ALICE.signing,
+        group_id=GROUP_ID,
+        epoch=epoch,
+        prev_hash=prev_hash,
+        signer_user="alice",
+        signer_device=1,
+        time=0,
+        kind=kind,
+        members=(ALICE.member(Role.ADMIN),),
+    )
+    with pytest.raises(GroupStateMismatch):
+        GroupState.create(first, RESOLVE)
+
+
+def test_a_signer_must_be_a_device_of_the_member() -> None:
+    state = created(BOB.member(Role.ADMIN))
+    signed = operation(state, OperationKind.REKEY, signer=BOB)
+    with pytest.raises(UntrustedIdentity) as unknown:
+        state.apply(signed, Directory([ALICE]))
+    assert str(unknown.value) == "the signer's device is not one of its account"
+    assert (unknown.value.old, unknown.value.new) == (BOB.certificate.account, None)
+    with pytest.raises(UntrustedIdentity) as other:
+        state.apply(operation(state, OperationKind.REKEY, signer=BOB_AGAIN), RESOLVE)
+    assert str(other.value) == "the signer's device is of another account key"
+    assert (other.value.old, other.value.new) == (BOB.certificate.account, BOB_AGAIN.certificate.account)
+
+
+def test_a_whole_chain_is_judged_by_the_limits() -> None:
+    first = operation(None, OperationKind.CREATE, members=(ALICE.member(Role.ADMIN),))
+    second = operation(GroupState.create(first, RESOLVE), OperationKind.ADD, members=(BOB.member(),))
+    chain = [first.encoded, second.encoded]
+    assert len(GroupState.replay(chain, RESOLVE, limits=Limits(max_group_members=2)).members) == 2
+    with pytest.raises(LimitReached):
+        GroupState.replay(chain, RESOLVE, limits=Limits(max_group_members=1))
 
 
 def test_an_empty_chain_is_none() -> None:
@@ -151,6 +201,16 @@ def test_a_record_brings_the_same_state_back() -> None:
         GroupState.from_record(b"\x02" + record[1:])
 
 
+def test_a_record_has_a_fixed_layout() -> None:
+    """Stores of this version must be read by every later one."""
+    state = created(BOB.member())
+    alice, bob = lp(b"alice") + ALICE.certificate.account, lp(b"bob") + BOB.certificate.account
+    start = b"\x01" + GROUP_ID + bytes(4) + b"\x00\x01" + state.hashes[0]
+    stay = bytes(4) + b"\xff" * 4
+    members, stays = b"\x00\x02" + alice + b"\x01" + bob + b"\x00", bytes(3) + b"\x02" + alice + stay + bob + stay
+    assert state.to_record() == start + members + stays
+
+
 def test_a_record_without_a_hash_is_refused() -> None:
     with pytest.raises(MalformedMessage, match="hash"):
         GroupState.from_record(b"\x01" + bytes(22))
@@ -193,6 +253,10 @@ def test_an_operation_has_at_most_65535_bytes() -> None:
     assert 65_000 < len(fitting.encoded) <= 65_535
     with pytest.raises(MalformedMessage, match="65535"):
         operation(created(), OperationKind.ADD, members=(*long_ids, Member("x" * 255, bytes(32))))
+    with pytest.raises(UnsupportedVersion):
+        Operation.parse(bytes(65_535))
+    with pytest.raises(MalformedMessage, match="65535"):
+        Operation.parse(bytes(65_536))
     with pytest.raises(LimitReached, match="fit"):
         chain_contents(GROUP_ID, [bytes(65_516)])
 

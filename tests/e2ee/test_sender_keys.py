@@ -150,6 +150,8 @@ def test_a_truncated_message_is_malformed() -> None:
             GroupMessage.parse(message[:end])
     with pytest.raises(BadSignature):
         pair.read(message[:-1])
+    shortest = GroupMessage.parse(message[:48] + bytes(16 + 64))
+    assert (shortest.sealed, shortest.signature) == (bytes(16), bytes(64))
 
 
 def test_a_signed_message_that_does_not_open_moves_nothing() -> None:
