@@ -426,6 +426,8 @@ class HybridCouple(Couple):
     policy = Policy()
 
 
+# More than a thousand runs are a minute of CPU on a quiet machine; a hang must still fail.
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("machine", "runs", "steps"), [(Couple, 1_300, 8), (Parties, 640, 8), (HybridCouple, 60, 6)], ids=["two", "many", "hybrid"]
 )

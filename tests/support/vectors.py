@@ -15,7 +15,7 @@ _BESIDE = Path(__file__).resolve().parents[3] / "shared" / "vectors"
 
 
 def load_vectors(name: str) -> Any:
-    """The JSON file ``name`` of the folder, for example ``"wycheproof/x25519_test.json"``; the test is skipped where it is absent."""
+    """The JSON file ``name`` of the folder, for example ``"wycheproof/x25519_test.json"``; without it the test is skipped."""
     path = Path(os.environ.get("SALAM_VECTORS", _BESIDE)) / name
     if not path.is_file():
         pytest.skip(f"{path} is not there; SALAM_VECTORS names the folder of the test vectors")
