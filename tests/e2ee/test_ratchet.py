@@ -80,6 +80,13 @@ def test_messages_in_any_order() -> None:
     assert pair.b.skipped_count == 0
 
 
+def test_the_shortest_message_has_no_text() -> None:
+    pair = Pair()
+    message = pair.a.encrypt(b"", outer=b"", random=system_random)
+    assert len(message) == MESSAGE_OVERHEAD
+    assert read(pair.b, message) == b""
+
+
 def test_the_responder_reads_first() -> None:
     with pytest.raises(NoSession):
         send(Pair().b)
@@ -237,6 +244,7 @@ def test_every_byte_counts_in_every_state() -> None:
         (lambda message: message[:1], MalformedMessage),
         (lambda message: message[: MESSAGE_OVERHEAD - 1], MalformedMessage),
         (lambda message: message[:MESSAGE_OVERHEAD], DecryptionFailed),
+        (lambda message: b"\x01\x01\x01" + message[3:MESSAGE_OVERHEAD], DecryptionFailed),
         (lambda message: b"\x00" + message[1:], UnsupportedVersion),
         (lambda message: b"\x01\x02" + message[2:], MalformedMessage),
         (lambda message: b"\x01\x01\x03" + message[3:], UnsupportedSuite),
@@ -244,7 +252,7 @@ def test_every_byte_counts_in_every_state() -> None:
         (lambda message: b"\x01\x01\x02\x01" + message[4:], MalformedMessage),
         (lambda message: message + b"\x00", DecryptionFailed),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_messages_that_are_none(change: Callable[[bytes], bytes], error: type[E2EEError]) -> None:
     pair = Pair().talk()
