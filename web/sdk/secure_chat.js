@@ -7,7 +7,7 @@ import { Lock } from "./e2ee/lock.js";
 import { sha256 } from "./e2ee/suite.js";
 import { Emitter } from "./emitter.js";
 import { canEncrypt, openAccount } from "./secure_account.js";
-import { SecureLog } from "./secure_log.js";
+import { MAX_LINES, SecureLog } from "./secure_log.js";
 import { SecurePeers } from "./secure_peers.js";
 import { SecureWire } from "./secure_wire.js";
 import { SalamError } from "./signaling.js";
@@ -36,6 +36,7 @@ import { SalamError } from "./signaling.js";
  * @typedef {object} SecureChatEvents
  * @property {SecureState} state
  * @property {SecureLine} line
+ * @property {SecureLine} restored  a line of this visit from before the page was loaded again
  * @property {string} trust  a participant, of whom something is known now that was not
  * @property {{participantId: string, name: string}} call_key  they are in an encrypted call, and this page is not
  * @property {{participantId: string, name: string}} unreadable  something came from them that could not be read
@@ -245,7 +246,7 @@ export class SecureChat extends Emitter {
       this.#peers = new SecurePeers({ device: account.device, wire: this.#wire, onChange: (id) => this.emit("trust", id) });
     }
     this.#log = new SecureLog(participantId);
-    for (const line of await this.#log.open(this.device)) this.#show(line);
+    for (const line of await this.#log.open(this.device)) this.#show(line, "restored");
     this.#participantId = participantId;
     this.#taken = 0;
     await this.#publish(this.device);
@@ -445,11 +446,12 @@ export class SecureChat extends Emitter {
     }
   }
 
-  /** @param {SecureLine} line */
-  #show(line) {
+  /** @param {SecureLine} line @param {"line" | "restored"} [event] */
+  #show(line, event = "line") {
     if (this.lines.some(({ chat_id, participant_id }) => chat_id === line.chat_id && participant_id === line.participant_id)) return;
     this.lines.push(line);
-    this.emit("line", line);
+    if (this.lines.length > MAX_LINES) this.lines.shift();
+    this.emit(event, line);
   }
 }
 

@@ -6,7 +6,7 @@ import { fromUtf8, u32, utf8 } from "./e2ee/encoding.js";
 /** @import { SecureLine } from "./secure_chat.js" */
 
 // As many as the page shows.
-const MAX_LINES = 500;
+export const MAX_LINES = 500;
 const VISITS = "app.visits";
 // Visits that were never ended, by a closed tab, are forgotten at the next one after this time.
 const VISIT_LIFETIME_S = 24 * 3_600;

@@ -121,6 +121,7 @@ export class CallView {
       }),
       call.on("chat", (line) => this.#said(line)),
       this.#secure.chat.on("line", (line) => this.#said(line)),
+      this.#secure.chat.on("restored", (line) => this.#chat.add(line)),
       this.#secure.chat.on("trust", () => this.#showPeople()),
       this.#signaling.on("status", (status) => this.#connection(status)),
     ];

@@ -4,7 +4,7 @@ import { icon } from "./icons.js";
 
 /** @import { ParticipantInfo } from "../sdk/messages.js" */
 /** @import { Key } from "./strings.js" */
-/** @typedef {{t: Key, tone: "" | "accent" | "warning"}} TrustWords */
+/** @typedef {{t: Key | null, tone: "" | "accent" | "warning"}} TrustWords */
 /** @typedef {ParticipantInfo & {own?: boolean, trust?: TrustWords | null}} Person */
 
 /** `<salam-people>`: who is here, hands first. Fires `moderate` with `{participantId, anchor}` when more about somebody is wanted. */
@@ -39,7 +39,7 @@ export class PeoplePanel extends HTMLElement {
         { class: "person-name" },
         name,
         person.moderator && h("small", { t: "people.moderator" }),
-        person.trust && h("small", { class: `person-trust ${person.trust.tone}`, t: person.trust.t }),
+        person.trust?.t && h("small", { class: `person-trust ${person.trust.tone}`, t: person.trust.t }),
       ),
       person.hand_raised && h("span", { class: "person-mark accent", role: "img", label: "call.hand" }, icon("hand")),
       (!microphone || microphone.muted) && h("span", { class: "person-mark", role: "img", label: "call.muted" }, icon("mic_off")),

@@ -87,7 +87,7 @@ export class SecureView {
   wordsFor(participantId) {
     if (this.chat.state !== "ready") return null;
     // Of oneself there is nothing to doubt, only devices to look at.
-    if (participantId === this.#call.participantId) return { t: "e2ee.chat.ready", tone: "" };
+    if (participantId === this.#call.participantId) return { t: null, tone: "" };
     const { state, verified } = this.chat.trust(participantId);
     if (state === "ready" && verified) return { t: "e2ee.trust.verified", tone: "accent" };
     return { t: /** @type {Key} */ (`e2ee.trust.${state}`), tone: state === "ready" || state === "waiting" ? "" : "warning" };
