@@ -99,6 +99,9 @@ def test_everybody_reads_what_one_sends() -> None:
 
 def test_nothing_is_sent_while_a_delivery_is_due() -> None:
     room = Room()
+    assert room[ALICE].withheld == ()
+    with pytest.raises(UnknownSenderKey, match=r"\(0 deliveries"):
+        room[ALICE].encrypt(b"", now=NOW)
     deliveries = room.prepare(ALICE)
     room[ALICE].mark_distributed(deliveries[1:])
     with pytest.raises(UnknownSenderKey, match="1 deliveries"):
