@@ -428,6 +428,8 @@ class HybridCouple(Couple):
 
 # More than a thousand runs are a minute of CPU on a quiet machine; a hang must still fail.
 @pytest.mark.timeout(600)
+# A minute of work in all, which a busy machine stretches; an interrupted run would look like a failure that does not come again.
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("machine", "runs", "steps"), [(Couple, 1_300, 8), (Parties, 640, 8), (HybridCouple, 60, 6)], ids=["two", "many", "hybrid"]
 )

@@ -334,6 +334,7 @@ class Groups(RuleBasedStateMachine):
             assert have == readers, f"{text!r} was read by {have}, and not by {readers}"
 
 
+@pytest.mark.timeout(600)
 def test_groups() -> None:
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
     run_state_machine_as_test(
