@@ -4,6 +4,8 @@ set -eu
 
 packages="chromium ffmpeg fonts-dejavu-core fonts-noto-color-emoji fonts-noto-core gstreamer1.0-libav gstreamer1.0-plugins-bad \
 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-tools"
+# The program inside of Playwright's wheel needs it, and nothing above brings it along.
+packages="$packages libatomic1"
 # Distributions of Node.js bring npm along or not, so each is asked for only when its command is missing.
 command -v node >/dev/null 2>&1 || packages="$packages nodejs"
 command -v npm >/dev/null 2>&1 || packages="$packages npm"

@@ -14,7 +14,7 @@ from blockbuster import blockbuster_ctx
 
 from salam import live_owners
 
-PACKAGES = ("salam", "turn_client", "sfu", "ingest", "transcode", "signaling", "salam_server", "bench")
+PACKAGES = ("salam", "e2ee", "turn_client", "sfu", "ingest", "transcode", "signaling", "salam_server", "bench")
 ROOT = Path(__file__).resolve().parent.parent
 
 
