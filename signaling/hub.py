@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
-from salam.errors import LimitError, RequestError, SalamError
+from salam.errors import RequestError, SalamError
 from signaling.calls import Calls
 from signaling.codec import MessageError
 from signaling.effects import CloseCode, Effect, MediaCall, ReplyTo, Send
-from signaling.limits import Limits, Rate
+from signaling.limits import Limits, too_fast
 from signaling.media import PublishResult
 from signaling.messages import (
     Chat,
@@ -329,7 +329,7 @@ class Hub:
     def _refuse_flood(self, connection: Connection, reply_to: ReplyTo, now: float) -> None:
         connection.refused += 1
         self._on_drop("rate_limited")
-        self._fail(reply_to, _too_fast("messages", self._limits.messages))
+        self._fail(reply_to, too_fast("messages", self._limits.messages))
         if connection.refused >= self._limits.refused_messages:
             self._lose(connection.connection_id, CloseCode.POLICY, "far too many messages", now)
 
@@ -370,7 +370,7 @@ class Hub:
             case React():
                 if not session.reactions.take(now):
                     self._on_drop("rate_limited")
-                    raise _too_fast("reactions", self._limits.reactions)
+                    raise too_fast("reactions", self._limits.reactions)
                 self._streams.react(session, request, reply_to)
             case PublishKeys() | FetchDevices() | FetchBundles() | SendSecure() | TakeSecure():
                 self._dispatch_secure(session, request, reply_to, now)
@@ -399,13 +399,13 @@ class Hub:
     def _count_negotiation(self, session: Session, now: float) -> None:
         if not session.negotiations.take(now):
             self._on_drop("rate_limited")
-            raise _too_fast("negotiations", self._limits.negotiations)
+            raise too_fast("negotiations", self._limits.negotiations)
 
     def _chat(self, session: Session, request: Chat, reply_to: ReplyTo, now: float, wall: float) -> None:
         session.grants.require_chat()
         if not session.chat.take(now):
             self._on_drop("rate_limited")
-            raise _too_fast("lines of chat", self._limits.chat)
+            raise too_fast("lines of chat", self._limits.chat)
         if request.stream:
             self._streams.chat(session, request, reply_to, wall)
         else:
@@ -413,7 +413,3 @@ class Hub:
 
     def _fail(self, reply_to: ReplyTo, error: SalamError) -> None:
         self._sessions.fail(reply_to, code=error.code, message=error.message, retryable=error.retryable)
-
-
-def _too_fast(what: str, rate: Rate) -> LimitError:
-    return LimitError(f"too many {what}; allowed: {rate.burst} at once, then {rate.per_s:g} a second", code="rate_limited")

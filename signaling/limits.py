@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from salam.errors import ConfigError
+from salam.errors import ConfigError, LimitError
 
-__all__ = ["Limits", "Rate", "TokenBucket"]
+__all__ = ["Limits", "Rate", "TokenBucket", "too_fast"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,11 @@ class Rate:
 
     per_s: float
     burst: int
+
+
+def too_fast(what: str, rate: Rate) -> LimitError:
+    """Return the refusal of one more of ``what``."""
+    return LimitError(f"too many {what}; allowed: {rate.burst} at once, then {rate.per_s:g} a second", code="rate_limited")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

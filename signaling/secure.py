@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
-from salam.errors import LimitError, RequestError
+from salam.errors import RequestError
 from signaling.effects import ReplyTo
-from signaling.limits import Limits
+from signaling.limits import Limits, Rate, too_fast
 from signaling.messages import Done
 from signaling.room import Participant
 from signaling.seats import Seats
@@ -96,20 +97,22 @@ class Secure:
         sender = self._seats.of(session)
         if message.purpose == "chat":
             session.grants.require_chat()
+            lines = max(Counter(envelope.participant_id for envelope in message.messages).values())
+            self._require(session.chat.take(now, lines), "lines of chat", self._limits.chat)
         if not sender.shelf.revision:
             raise RequestError("publish the keys of your own device first", code="no_keys")
-        if not session.secure.take(now, len(message.messages)):
-            self._on_drop("rate_limited")
-            rate = self._limits.secure
-            raise LimitError(
-                f"too many encrypted messages; allowed: {rate.burst} at once, then {rate.per_s:g} a second", code="rate_limited"
-            )
+        self._require(session.secure.take(now, len(message.messages)), "encrypted messages", self._limits.secure)
         refused = [
             RefusedSecure(participant_id=envelope.participant_id, device_id=envelope.device_id, reason=reason)
             for envelope in message.messages
             if (reason := self._deliver(sender, message, envelope)) is not None
         ]
         self._sessions.reply(reply_to, SecureSent(re=reply_to.request_id, refused=refused))
+
+    def _require(self, allowed: bool, what: str, rate: Rate) -> None:
+        if not allowed:
+            self._on_drop("rate_limited")
+            raise too_fast(what, rate)
 
     def _deliver(self, sender: Participant, message: SendSecure, envelope: SecureEnvelope) -> RefusedReason | None:
         receiver = sender.room.participants.get(envelope.participant_id)

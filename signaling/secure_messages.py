@@ -138,11 +138,12 @@ class FetchBundles(Message, tag="fetch_bundles"):
 class SendSecure(Message, tag="send_secure"):
     """Send encrypted messages to devices of participants; answered by `SecureSent`.
 
-    ``purpose`` is told to the receivers, who drop text that does not come as ``chat``: for that the right to chat is needed.
+    ``purpose`` is told to the receivers, who drop text that does not come as ``chat``: for that the right to chat is needed, and
+    the rate of chat holds. As many lines are counted as one receiver gets messages.
     """
 
     id: RequestId
-    messages: Annotated[list[SecureEnvelope], Meta(min_length=1, max_length=64)]
+    messages: Annotated[list[SecureEnvelope], Meta(min_length=1, max_length=256)]
     purpose: Purpose = "chat"
 
 

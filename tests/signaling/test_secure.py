@@ -303,6 +303,20 @@ def test_too_many_messages_are_refused_whole() -> None:
     assert world.drops == ["rate_limited"]
 
 
+def test_lines_of_chat_have_the_rate_of_chat() -> None:
+    world, ada, ben = two(Limits(chat=Rate(1.0, 2)))
+    cem = world.joined("Cem")
+    publish(cem)
+    assert send(ada, (ben, b"1"), (cem, b"1")).refused == [], "one line, however many read it"
+    envelope = SecureEnvelope(participant_id=ben.participant_id, device_id=1, message=b"x")
+    assert ada.refused(SendSecure(id=ada.id, messages=[envelope] * 2)) == "rate_limited"
+    assert send(ada, (ben, b"2")).refused == []
+    assert ada.refused(SendSecure(id=ada.id, messages=[envelope])) == "rate_limited"
+    reply = ada.ask(SendSecure(id=ada.id, messages=[envelope] * 9, purpose="keys"))
+    assert isinstance(reply, SecureSent), "keys of a call are no lines"
+    assert world.drops == ["rate_limited"] * 2
+
+
 def test_whoever_sends_has_keys_and_the_right_to_chat() -> None:
     world = World()
     ada = world.joined("Ada")
@@ -422,7 +436,7 @@ def test_bytes_are_base64_in_json_and_bytes_in_msgpack() -> None:
         {"t": "send_secure", "messages": [{"participant_id": "p", "device_id": 1, "message": ""}]},
         {"t": "send_secure", "messages": [{"participant_id": "p", "device_id": 1, "message": "no base64!"}]},
         {"t": "send_secure", "messages": [{"participant_id": "p", "device_id": 1, "message": "A" * 109_232}]},
-        {"t": "send_secure", "messages": [{"participant_id": "p", "device_id": 1, "message": "AA=="}] * 65},
+        {"t": "send_secure", "messages": [{"participant_id": "p", "device_id": 1, "message": "AA=="}] * 257},
         {"t": "send_secure", "purpose": "other", "messages": [{"participant_id": "p", "device_id": 1, "message": "AA=="}]},
         {"t": "publish_keys", "device_id": 1, "one_time_prekeys": ["AA=="] * 101},
         {"t": "publish_keys", "device_id": 1, "kem_one_time_prekeys": ["AA=="] * 21},

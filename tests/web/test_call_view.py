@@ -139,11 +139,17 @@ async def test_refusals_are_told_in_the_language_of_the_page(browser: Browser, s
     await item.click()
     await toasts.filter(has_text="لقد غادر الغرفة").wait_for()
 
+    await join(browser, site, "Dina")
+
+    async def readable() -> bool:
+        return [peer["state"] for peer in (await debug(page))["secure"]["peers"]] == ["ready"]
+
+    await until(readable, "Dina could read what is written", timeout_s=60)
     await page.keyboard.press("KeyC")
     # Faster than anybody types, and than the server lets anybody write.
     await page.locator("salam-chat").evaluate(
         """(chat) => {
-          for (let number = 0; number < 14; number++) {
+          for (let number = 0; number < 40; number++) {
             chat.querySelector("textarea").value = String(number);
             chat.querySelector("form").requestSubmit();
           }

@@ -93,7 +93,7 @@ _NOT_FOR_PEOPLE = {"already_welcome", "bad_tracks", "hello_first", "room_full", 
 def test_every_refusal_has_words(catalogues: dict[str, dict[str, Any]]) -> None:
     folder = Path(signaling.__file__).parent
     # Those of tokens have screens of their own; those of keys are told where keys are handled.
-    modules = ("calls", "codec", "hub", "media", "seats", "stream_room", "worker")
+    modules = ("calls", "codec", "hub", "limits", "media", "seats", "stream_room", "worker")
     told = {code for name in modules for code in re.findall(r'code="([a-z_]+)"', (folder / f"{name}.py").read_text())}
     told |= set(re.findall(r'new SalamError\("([a-z_]+)"', (web.FILES / "sdk" / "signaling.js").read_text()))
     known = {key.removeprefix("error.") for key in catalogues["en"] if key.startswith("error.")}

@@ -90,9 +90,20 @@ function endWith(error) {
   else end("failed", reasonOf(error), denial(error));
 }
 
+/** @param {string} href @returns {Promise<void>} */
+function loadStyle(href) {
+  return new Promise((loaded) => {
+    if (document.querySelector(`link[href="${href}"]`)) return loaded();
+    const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href });
+    // Without it everything is there, if not as pretty.
+    link.onload = link.onerror = () => loaded();
+    document.head.append(link);
+  });
+}
+
 /** The call itself comes while one looks at the lobby, so that the lobby comes first. */
 function loadCall() {
-  return Promise.all([import("../sdk/call.js"), import("../ui/call_view.js"), import("../sdk/secure_chat.js")]);
+  return Promise.all([import("../sdk/call.js"), import("../ui/call_view.js"), import("../sdk/secure_chat.js"), loadStyle("/web/style/secure.css")]);
 }
 
 /** The same for whoever has pressed the button: waits for a server that cannot be reached now. @returns {ReturnType<typeof loadCall>} */

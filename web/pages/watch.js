@@ -86,6 +86,7 @@ name.addEventListener("change", () => {
   localStorage.setItem(NAME_STORED, name.value.trim());
   void watch.rename(name.value.trim()).catch(() => {});
 });
+chat.setNotice(h("p", { class: "hint", t: "secure.chat.open" }));
 chat.addEventListener("send", (event) => void send(/** @type {CustomEvent<string>} */ (event).detail));
 document.addEventListener("keydown", (event) => {
   if (event.code !== "KeyC" || /** @type {HTMLElement} */ (event.target).closest("input, textarea") || event.ctrlKey || event.metaKey) return;

@@ -322,14 +322,13 @@ export class SecureChat extends Emitter {
   /** @param {{id: string, userId: string, deviceId: number}[]} addressed */
   async #startSessions(addressed) {
     const device = /** @type {Device} */ (this.device);
-    const missing = [];
-    for (const each of addressed) {
-      const needed = await device.needsBundles(each.userId).catch((error) => {
-        if (error instanceof E2EEError) return [];
-        throw error;
-      });
-      if (needed.some(({ userId, deviceId }) => userId === each.userId && deviceId === each.deviceId)) missing.push(each.id);
-    }
+    const needed = await inTurn(device, addressed, (tx, { userId }) => device.steps.needsBundles(tx, userId, Date.now() / 1000));
+    const missing = addressed.flatMap(({ id, userId, deviceId }, index) => {
+      const devices = needed[index];
+      // Whose key is in doubt is not begun with.
+      if (devices instanceof E2EEError) return [];
+      return devices.some((address) => address.userId === userId && address.deviceId === deviceId) ? [id] : [];
+    });
     if (!missing.length) return;
     for (const bundle of (await this.#wire.bundles(missing)).values()) {
       // Whoever cannot be begun with is not reached, and named.

@@ -7,7 +7,7 @@ import { fromUtf8, u32, utf8 } from "./e2ee/encoding.js";
 
 // As many as the page shows.
 export const MAX_LINES = 500;
-const VISITS = "app.visits";
+const VISITS = "app.chat-visits";
 // Visits that were never ended, by a closed tab, are forgotten at the next one after this time.
 const VISIT_LIFETIME_S = 24 * 3_600;
 

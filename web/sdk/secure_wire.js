@@ -15,7 +15,7 @@ import { Bundle, KemPreKey, OneTimePreKey, SignedPreKey, parsePrekey } from "./e
 
 // The server takes as many participants, or messages, in one request.
 const MAX_ASKED = 16;
-const MAX_MESSAGES = 64;
+const MAX_MESSAGES = 256;
 // Far below the largest frame that the server takes, with base64 and all.
 const MAX_BYTES = 256 * 1_024;
 

@@ -198,7 +198,7 @@ export class CallView {
     const items = [
       { icon: speaker ? "grid" : "speaker", t: speaker ? "call.layout.grid" : "call.layout.speaker", run: () => this.#tiles.setSpeakerView(!speaker) },
       { icon: "settings", t: "call.settings", run: () => this.#devices() },
-      { icon: "lock", t: "e2ee.what", run: () => this.#secure.explain() },
+      { icon: "lock", t: "secure.what", run: () => this.#secure.explain() },
       { icon: "keyboard", t: "call.shortcuts", run: () => this.#shortcuts() },
     ];
     if (matchMedia("(max-width: 719px)").matches) {
@@ -400,7 +400,8 @@ export class CallView {
 
   #makeAlone() {
     const copy = h("button", { class: "button primary", type: "button" }, icon("copy"), h("span", { t: "call.alone.copy" }));
-    const link = `${location.origin}${location.pathname}`;
+    // Whoever follows it is in the same kind of call.
+    const link = `${location.origin}${location.pathname}${this.#call.encryption ? "?e2ee=1" : ""}`;
     copy.addEventListener("click", async () => {
       await navigator.clipboard?.writeText(link).catch(() => {});
       this.#toasts.show("call.alone.copied");

@@ -53,8 +53,8 @@ export class ChatPanel extends HTMLElement {
     this.#to.hidden = name === null;
     this.#to.replaceChildren();
     if (name === null) return;
-    const back = h("button", { class: "button quiet icon-only", type: "button", tip: true, label: "e2ee.to.all", on: { click: () => this.dispatchEvent(new CustomEvent("everybody")) } }, icon("close"));
-    this.#to.replaceChildren(icon("lock"), h("span", { t: ["e2ee.to", { name }] }), back);
+    const back = h("button", { class: "button quiet icon-only", type: "button", tip: true, label: "secure.to.all", on: { click: () => this.dispatchEvent(new CustomEvent("everybody")) } }, icon("close"));
+    this.#to.replaceChildren(icon("lock"), h("span", { t: ["secure.to", { name }] }), back);
   }
 
   /** @param {boolean} can */
@@ -75,7 +75,7 @@ export class ChatPanel extends HTMLElement {
         { class: `chat-line${follows ? " follows" : ""}${line.participant_id === this.ownId ? " own" : ""}` },
         !follows && h("div", { class: "chat-who" }, h("bdi", {}, line.name), time, marks),
         h("p", { dir: "auto" }, line.text),
-        !!line.unread?.length && h("div", { class: "chat-mark warning", t: ["e2ee.line.unread", { names: line.unread.join(", ") }] }),
+        !!line.unread?.length && h("div", { class: "chat-mark warning", t: ["secure.line.unread", { names: line.unread.join(", ") }] }),
       ),
     );
     // The SDK holds as many; older ones are out of sight and out of mind.
@@ -88,9 +88,9 @@ export class ChatPanel extends HTMLElement {
   #marks(line) {
     if (line.to) {
       const own = line.participant_id === this.ownId;
-      return h("span", { class: "chat-mark accent", t: own ? ["e2ee.line.to", { name: line.to.name }] : "e2ee.line.to_you" });
+      return h("span", { class: "chat-mark accent", t: own ? ["secure.line.to", { name: line.to.name }] : "secure.line.to_you" });
     }
-    return !line.secure && this.marksClear && h("span", { class: "chat-mark warning", t: "e2ee.line.clear" });
+    return !line.secure && this.marksClear && h("span", { class: "chat-mark warning", t: "secure.line.clear" });
   }
 
   toEnd() {

@@ -113,7 +113,7 @@ export class Lobby extends HTMLElement {
     this.#encrypt.checked = wanted;
     // A link that asks for it is not followed without: who cannot encrypt is told so when joining.
     this.#encrypt.disabled = !able && !wanted;
-    const words = h("span", { class: "switch-words" }, h("span", { t: "lobby.e2ee" }), h("small", { id: "lobby-encrypt-hint", t: able ? "lobby.e2ee.hint" : "lobby.e2ee.unsupported" }));
+    const words = h("span", { class: "switch-words" }, h("span", { t: "lobby.encrypt" }), h("small", { id: "lobby-encrypt-hint", t: able ? "lobby.encrypt.hint" : "lobby.encrypt.unsupported" }));
     return h("label", { class: "switch", for: "lobby-encrypt" }, icon("lock"), words, this.#encrypt);
   }
 

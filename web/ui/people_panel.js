@@ -26,7 +26,7 @@ export class PeoplePanel extends HTMLElement {
   /** @param {Person} person @param {boolean} moderator */
   #row(person, moderator) {
     const microphone = person.tracks?.find((track) => track.source === "microphone");
-    const label = /** @type {[Key, {name: string}]} */ ([moderator && !person.own ? "mod.menu" : "e2ee.menu", { name: person.name }]);
+    const label = /** @type {[Key, {name: string}]} */ ([moderator && !person.own ? "mod.menu" : "secure.menu", { name: person.name }]);
     const more = h("button", { class: "button quiet icon-only", type: "button", "aria-haspopup": "menu", label }, icon("more"));
     more.addEventListener("click", () => this.dispatchEvent(new CustomEvent("moderate", { detail: { participantId: person.participant_id, anchor: more } })));
     const name = person.own ? h("bdi", { t: ["call.you", { name: person.name }] }) : h("bdi", {}, person.name);

@@ -29,27 +29,27 @@ function day(unixSeconds) {
  */
 export async function openSafetyNumber(chat, { participantId, name }) {
   const body = h("div", { class: "safety" });
-  const dialog = openSheet("e2ee.number.title", body);
+  const dialog = openSheet("secure.number.title", body);
   const fill = async () => {
     const number = await chat.safetyNumber(participantId);
     const { state, verified } = chat.trust(participantId);
     // By their places in the groups the eye finds the one that differs. They run one way in every language.
-    const digits = h("div", { class: "safety-digits", dir: "ltr", role: "group", label: "e2ee.number.digits" }, ...(number.match(GROUP) ?? []).map((group) => h("span", {}, group)));
+    const digits = h("div", { class: "safety-digits", dir: "ltr", role: "group", label: "secure.number.digits" }, ...(number.match(GROUP) ?? []).map((group) => h("span", {}, group)));
     /** @type {HTMLElement[]} */
-    const parts = [h("p", { class: "safety-with", t: ["e2ee.number.with", { name }] }), digits];
+    const parts = [h("p", { class: "safety-with", t: ["secure.number.with", { name }] }), digits];
     if (state === "changed") {
-      const accept = h("button", { class: "button primary", type: "button", t: "e2ee.number.accept", on: { click: () => void chat.accept(participantId).then(fill) } });
-      parts.unshift(h("p", { class: "safety-warning", role: "alert" }, icon("warning"), h("span", { t: ["e2ee.number.changed", { name }] })));
+      const accept = h("button", { class: "button primary", type: "button", t: "secure.number.accept", on: { click: () => void chat.accept(participantId).then(fill) } });
+      parts.unshift(h("p", { class: "safety-warning", role: "alert" }, icon("warning"), h("span", { t: ["secure.number.changed", { name }] })));
       parts.push(accept);
     } else {
-      parts.push(h("p", { class: "safety-how", t: ["e2ee.number.how", { name }] }));
-      if (chat.guest) parts.push(h("p", { class: "safety-how", t: "e2ee.number.guest" }));
+      parts.push(h("p", { class: "safety-how", t: ["secure.number.how", { name }] }));
+      if (chat.guest) parts.push(h("p", { class: "safety-how", t: "secure.number.guest" }));
       const set = (/** @type {boolean} */ on) => void Promise.resolve(chat.verify(participantId, on)).then(fill);
       if (verified) {
-        parts.push(h("p", { class: "safety-verified" }, icon("check"), h("span", { t: ["e2ee.number.verified", { name }] })));
-        parts.push(h("button", { class: "button", type: "button", t: "e2ee.number.undo", on: { click: () => set(false) } }));
+        parts.push(h("p", { class: "safety-verified" }, icon("check"), h("span", { t: ["secure.number.verified", { name }] })));
+        parts.push(h("button", { class: "button", type: "button", t: "secure.number.undo", on: { click: () => set(false) } }));
       } else {
-        parts.push(h("button", { class: "button primary", type: "button", t: "e2ee.number.compared", on: { click: () => set(true) } }));
+        parts.push(h("button", { class: "button primary", type: "button", t: "secure.number.compared", on: { click: () => set(true) } }));
       }
     }
     body.replaceChildren(...parts);
@@ -70,10 +70,10 @@ function deviceRow({ deviceId, created, suites, signing }, here) {
     h(
       "div",
       { class: "device-words" },
-      h("strong", { t: ["e2ee.device", { n: deviceId }] }),
-      h("span", {}, here && h("span", { class: "device-here", t: "e2ee.device.here" }), h("span", { t: ["e2ee.device.since", { date: day(Number(created)) }] })),
-      h("span", { t: hybrid ? "e2ee.device.hybrid" : "e2ee.device.classic" }),
-      h("code", { dir: "ltr", label: "e2ee.device.key" }, fingerprint),
+      h("strong", { t: ["secure.device", { n: deviceId }] }),
+      h("span", {}, here && h("span", { class: "device-here", t: "secure.device.here" }), h("span", { t: ["secure.device.since", { date: day(Number(created)) }] })),
+      h("span", { t: hybrid ? "secure.device.hybrid" : "secure.device.classic" }),
+      h("code", { dir: "ltr", label: "secure.device.key" }, fingerprint),
     ),
   );
 }
@@ -88,10 +88,10 @@ export async function openDevices(chat, person) {
   const devices = await chat.devices(person?.participantId);
   const here = person ? chat.trust(person.participantId).deviceId : (chat.device?.deviceId ?? 0);
   const rows = devices.map((certificate) => deviceRow(certificate, certificate.deviceId === here));
-  const list = rows.length ? h("ul", { class: "device-list" }, ...rows) : h("p", { t: "e2ee.devices.none" });
-  const whose = person ? h("p", { class: "safety-with", t: ["e2ee.devices.of", { name: person.name }] }) : h("p", { class: "safety-with", t: "e2ee.devices.own" });
-  const brief = !person && !chat.lasting ? [h("p", { class: "safety-how", t: "e2ee.devices.brief" })] : [];
-  return openSheet("e2ee.devices.title", h("div", { class: "safety" }, whose, list, ...brief));
+  const list = rows.length ? h("ul", { class: "device-list" }, ...rows) : h("p", { t: "secure.devices.none" });
+  const whose = person ? h("p", { class: "safety-with", t: ["secure.devices.of", { name: person.name }] }) : h("p", { class: "safety-with", t: "secure.devices.own" });
+  const brief = !person && !chat.lasting ? [h("p", { class: "safety-how", t: "secure.devices.brief" })] : [];
+  return openSheet("secure.devices.title", h("div", { class: "safety" }, whose, list, ...brief));
 }
 
 /**
@@ -103,13 +103,13 @@ export function openExplanation({ call, chat, without }) {
   /** @param {IconName} sign @param {Key} title @param {Key} text @param {...HTMLElement} more */
   const part = (sign, title, text, ...more) =>
     h("li", { class: "device" }, icon(sign), h("div", { class: "device-words" }, h("strong", { t: title }), h("span", { t: text }), ...more));
-  const missing = without.length ? [h("span", { class: "warning", t: ["e2ee.what.without", { names: without.join(", ") }] })] : [];
+  const missing = without.length ? [h("span", { class: "warning", t: ["secure.what.without", { names: without.join(", ") }] })] : [];
   const list = h(
     "ul",
     { class: "device-list" },
-    part(call ? "lock" : "lock_open", "e2ee.what.media", call ? "e2ee.what.media.on" : "e2ee.what.media.off", ...missing),
-    part(chat ? "lock" : "lock_open", "e2ee.what.chat", chat ? "e2ee.what.chat.on" : "e2ee.what.chat.off"),
-    part("eye", "e2ee.what.clear", "e2ee.what.clear.list"),
+    part(call ? "lock" : "lock_open", "secure.what.media", call ? "secure.what.media.on" : "secure.what.media.off", ...missing),
+    part(chat ? "lock" : "lock_open", "secure.what.chat", chat ? "secure.what.chat.on" : "secure.what.chat.off"),
+    part("eye", "secure.what.clear", "secure.what.clear.list"),
   );
-  return openSheet("e2ee.what", list);
+  return openSheet("secure.what", list);
 }

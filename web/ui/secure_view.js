@@ -1,6 +1,6 @@
 /** How end-to-end encryption shows in the call: in words, wherever something is said or somebody is named. */
 import { byId, h } from "./dom.js";
-import { setText, t } from "./i18n.js";
+import { setText } from "./i18n.js";
 import { icon } from "./icons.js";
 import { openDevices, openExplanation, openSafetyNumber } from "./secure_sheets.js";
 
@@ -45,7 +45,7 @@ export class SecureView {
     this.#off = [
       chat.on("state", () => this.show()),
       chat.on("trust", (id) => this.#trustChanged(id)),
-      chat.on("unreadable", ({ name }) => toast("e2ee.unreadable", { name })),
+      chat.on("unreadable", ({ name }) => toast("secure.unreadable", { name })),
       chat.on("call_key", ({ name }) => this.#callIsEncrypted(name)),
       ...(keys ? [keys.on("add", ({ sender }) => this.#hasKey(sender)), keys.on("remove", ({ sender }) => void this.#keyed.delete(sender))] : []),
     ];
@@ -68,12 +68,10 @@ export class SecureView {
     return this.chat.send(text, { to: this.#to });
   }
 
-  /** Why a line was not sent, in words; null for what is no matter of encryption. @param {unknown} error */
+  /** Why a line was not sent, in words; null for what is no matter of encryption. @param {unknown} error @returns {{t: Key} | null} */
   reasonOf(error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
-    if (!REFUSALS.includes(code)) return null;
-    const name = this.#call.participants.get(this.#to)?.name ?? "";
-    return t(/** @type {Key} */ (`e2ee.not_sent.${code}`), { name });
+    return REFUSALS.includes(code) ? { t: /** @type {Key} */ (`secure.not_sent.${code}`) } : null;
   }
 
   /** Brings everything in line with what is known. */
@@ -89,22 +87,22 @@ export class SecureView {
     // Of oneself there is nothing to doubt, only devices to look at.
     if (participantId === this.#call.participantId) return { t: null, tone: "" };
     const { state, verified } = this.chat.trust(participantId);
-    if (state === "ready" && verified) return { t: "e2ee.trust.verified", tone: "accent" };
-    return { t: /** @type {Key} */ (`e2ee.trust.${state}`), tone: state === "ready" || state === "waiting" ? "" : "warning" };
+    if (state === "ready" && verified) return { t: "secure.trust.verified", tone: "accent" };
+    return { t: /** @type {Key} */ (`secure.trust.${state}`), tone: state === "ready" || state === "waiting" ? "" : "warning" };
   }
 
   /** What can be done about a person. @param {string} participantId @returns {MenuItem[]} */
   menuFor(participantId) {
     if (this.chat.state !== "ready") return [];
-    if (participantId === this.#call.participantId) return [{ icon: "devices", t: "e2ee.menu.own", run: () => void openDevices(this.chat, null) }];
+    if (participantId === this.#call.participantId) return [{ icon: "devices", t: "secure.menu.own", run: () => void openDevices(this.chat, null) }];
     const name = this.#call.participants.get(participantId)?.name ?? "";
     const { state } = this.chat.trust(participantId);
     /** @type {MenuItem[]} */
     const items = [];
-    if (state === "ready") items.push({ icon: "chat", t: "e2ee.menu.write", params: { name }, run: () => this.#writeTo(participantId) });
+    if (state === "ready") items.push({ icon: "chat", t: "secure.menu.write", params: { name }, run: () => this.#writeTo(participantId) });
     if (state === "ready" || state === "changed") {
-      items.push({ icon: "shield", t: "e2ee.menu.number", run: () => void openSafetyNumber(this.chat, { participantId, name }) });
-      items.push({ icon: "devices", t: "e2ee.menu.devices", run: () => void openDevices(this.chat, { participantId, name }) });
+      items.push({ icon: "shield", t: "secure.menu.number", run: () => void openSafetyNumber(this.chat, { participantId, name }) });
+      items.push({ icon: "devices", t: "secure.menu.devices", run: () => void openDevices(this.chat, { participantId, name }) });
     }
     return items;
   }
@@ -126,7 +124,7 @@ export class SecureView {
   #trustChanged(participantId) {
     if (this.chat.trust(participantId).state === "changed") {
       const name = this.#call.participants.get(participantId)?.name ?? "";
-      this.#toast("e2ee.changed", { name });
+      this.#toast("secure.changed", { name });
     }
     this.show();
   }
@@ -141,7 +139,7 @@ export class SecureView {
   #callIsEncrypted(name) {
     const url = new URL(location.href);
     url.searchParams.set("e2ee", "1");
-    this.#banner.show({ t: ["e2ee.call.wanted", { name }], action: { t: "e2ee.call.wanted.join", run: () => void this.#call.leave().then(() => location.assign(url)) } });
+    this.#banner.show({ t: ["secure.call.wanted", { name }], action: { t: "secure.call.wanted.join", run: () => void this.#call.leave().then(() => location.assign(url)) } });
   }
 
   /** The names of those who send no frames that this device can open. */
@@ -160,7 +158,7 @@ export class SecureView {
   #showLock() {
     const encrypted = this.#call.encryption !== null;
     const partly = encrypted && this.#withoutKey().length > 0;
-    const words = partly ? "e2ee.call.partly" : encrypted ? "e2ee.call.on" : "e2ee.call.off";
+    const words = partly ? "secure.call.partly" : encrypted ? "secure.call.on" : "secure.call.off";
     if (this.#lock.dataset.words === words) return;
     this.#lock.dataset.words = words;
     this.#lock.dataset.state = partly ? "partly" : encrypted ? "on" : "off";
@@ -175,7 +173,7 @@ export class SecureView {
       "div",
       { class: "chat-lock", "data-state": state },
       icon(state === "off" || state === "failed" ? "lock_open" : "lock"),
-      h("div", {}, h("strong", { t: /** @type {Key} */ (`e2ee.chat.${state}`) }), h("span", { t: /** @type {Key} */ (`e2ee.chat.${state}.hint`) })),
+      h("div", {}, h("strong", { t: /** @type {Key} */ (`secure.chat.${state}`) }), h("span", { t: /** @type {Key} */ (`secure.chat.${state}.hint`) })),
     );
     this.#panel.setNotice(head, ...(state === "ready" ? this.#warnings() : []));
   }
@@ -185,13 +183,13 @@ export class SecureView {
     const unable = this.chat.unable;
     const changed = unable.filter(({ participant_id }) => this.chat.trust(participant_id).state === "changed");
     for (const { participant_id: participantId, name } of changed) {
-      const look = h("button", { class: "button", type: "button", t: "e2ee.changed.look", on: { click: () => void openSafetyNumber(this.chat, { participantId, name }) } });
-      const words = h("div", {}, h("strong", { t: ["e2ee.changed", { name }] }), h("span", { t: ["e2ee.changed.hint", { name }] }));
+      const look = h("button", { class: "button", type: "button", t: "secure.changed.look", on: { click: () => void openSafetyNumber(this.chat, { participantId, name }) } });
+      const words = h("div", {}, h("strong", { t: ["secure.changed", { name }] }), h("span", { t: ["secure.changed.hint", { name }] }));
       found.push(h("div", { class: "chat-warning", role: "alert" }, icon("warning"), words, look));
     }
     const others = unable.filter((person) => !changed.includes(person)).map(({ name }) => name);
     if (others.length) {
-      const words = h("div", {}, h("strong", { t: ["e2ee.unable", { n: others.length, names: others.join(", ") }] }), h("span", { t: "e2ee.unable.hint" }));
+      const words = h("div", {}, h("strong", { t: ["secure.unable", { n: others.length, names: others.join(", ") }] }), h("span", { t: "secure.unable.hint" }));
       found.push(h("div", { class: "chat-warning" }, icon("eye"), words));
     }
     return found;
