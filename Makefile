@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CODE := salam e2ee turn_client sfu ingest transcode signaling bench salam_server web/__init__.py tests examples fuzz scripts setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs run demo test lint format fuzz bench vendor lock screenshots clean
+.PHONY: help setup docs run demo test lint format fuzz mutants bench vendor lock screenshots clean
 
 help:
 	@echo "make run          set up what is needed and play the demo in this terminal (Ctrl-C stops it)"
@@ -15,6 +15,7 @@ help:
 	@echo "make docs         write the generated parts of docs/ again"
 	@echo "make lint         style and types alone"
 	@echo "make fuzz         throw mutated input at every parser, SECONDS (60) for each"
+	@echo "make mutants      change the code of end-to-end encryption in small ways, and list what no test notices"
 	@echo "make bench        measure the media plane's cost per packet, and encryption beside other libraries"
 	@echo "make screenshots  make the pictures in docs/ again"
 	@echo "make lock         resolve the dependencies again into requirements/"
@@ -48,6 +49,9 @@ format: $(VENV)/.test
 SECONDS ?= 60
 fuzz: $(VENV)/.test
 	$(BIN)/python -m fuzz --seconds $(SECONDS)
+
+mutants: $(VENV)/.mutants
+	$(BIN)/python scripts/mutants.py
 
 bench: $(VENV)/.test
 	$(BIN)/python -m sfu.plane.measure
@@ -85,3 +89,7 @@ $(VENV)/.test: requirements/test.txt pyproject.toml setup.py scripts/test-progra
 		npm ci --prefix web --ignore-scripts --no-audit --no-fund --loglevel=error && npm run --prefix web --silent vendor; \
 	fi
 	@touch $(VENV)/.run $@
+
+$(VENV)/.mutants: requirements/mutants.txt $(VENV)/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/mutants.txt
+	@touch $@

@@ -15,9 +15,14 @@ SILENT = ["--no-emit-index-url", "--no-emit-find-links", "--quiet"]
 def main() -> None:
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "uv"], check=True)
     uv = Path(sys.executable).parent / "uv"
-    for name, extras in (("run", []), ("test", ["--extra", "test"])):
-        sources = ["requirements/build.in", "pyproject.toml"]
-        command = [str(uv), "pip", "compile", *OPTIONS, *SILENT, *extras, *sources, "-o", f"requirements/{name}.txt", "--upgrade"]
+    project = ["requirements/build.in", "pyproject.toml"]
+    for name, sources in (
+        ("run", project),
+        ("test", ["--extra", "test", *project]),
+        # Comes on top of the test set, so it must agree with it.
+        ("mutants", ["--constraint", "requirements/test.txt", "requirements/mutants.in"]),
+    ):
+        command = [str(uv), "pip", "compile", *OPTIONS, *SILENT, *sources, "-o", f"requirements/{name}.txt", "--upgrade"]
         subprocess.run(command, cwd=ROOT, check=True)
 
 
