@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 CODE := salam e2ee turn_client sfu ingest transcode signaling bench salam_server web/__init__.py tests examples fuzz scripts setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs run demo test lint format fuzz mutants bench vendor lock screenshots clean
+.PHONY: help setup docs run demo test coverage lint format fuzz mutants bench vendor lock screenshots clean
 
 help:
 	@echo "make run          set up what is needed and play the demo in this terminal (Ctrl-C stops it)"
 	@echo "make test         set up what is needed, system programs included, and run every check and test"
 	@echo "make setup        set up what is needed to run, and start nothing"
 	@echo "make docs         write the generated parts of docs/ again"
+	@echo "make coverage     hold the tests of e2ee/ to every line and branch"
 	@echo "make lint         style and types alone"
 	@echo "make fuzz         throw mutated input at every parser, SECONDS (60) for each"
 	@echo "make mutants      change the code of end-to-end encryption in small ways, and list what no test notices"
@@ -36,6 +37,11 @@ docs: $(VENV)/.run
 test: $(VENV)/.test
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The random runs of whole devices are left out: they are the longest, and reach nothing that the other tests do not.
+coverage: $(VENV)/.test
+	$(BIN)/python -m pytest tests/e2ee --ignore=tests/e2ee/test_parties.py --ignore=tests/e2ee/test_parties_groups.py \
+		--cov=e2ee --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
