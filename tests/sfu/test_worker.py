@@ -147,7 +147,7 @@ async def test_a_stranger_over_tcp_is_cut_off_however_much_it_says(eventually: E
 
     await eventually(noticed, what="the stranger is noticed")
     writer.close()
-    assert worker.stats().tcp_connections == 0
+    await eventually(lambda: worker.stats().tcp_connections == 0, what="the connection is forgotten")
     await worker.close()
 
 

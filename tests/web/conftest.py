@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import playwright
 import pytest
 from playwright.async_api import Browser, async_playwright
 
@@ -19,9 +20,9 @@ _LINKED = re.compile(r"""(?:src|href)="/web/([^"]+)\"""")
 
 
 @pytest.fixture
-def node(need_program: Callable[..., str]) -> str:
-    """The path of node."""
-    return need_program("node")
+def node() -> str:
+    """The path of node: the one inside of Playwright, which is pinned, for what a distribution brings may be years old."""
+    return str(Path(playwright.__file__).parent / "driver" / "node")
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def node_modules(need_program: Callable[..., str]) -> Path:
 async def browser(need_program: Callable[..., str]) -> AsyncIterator[Browser]:
     """A browser whose camera and microphone are made up and allowed."""
     executable = need_program("chromium", "chromium-browser", "google-chrome")
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS, headless=True)
+    async with async_playwright() as driver:
+        running = await driver.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS, headless=True)
         try:
             yield running
         finally:
