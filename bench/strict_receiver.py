@@ -34,9 +34,6 @@ class StrictConfig:
     """Tells from a packet which layer it belongs to, for media whose payload shows it."""
     lossy_source: bool = False
     """Whether packets may be missing before they were forwarded: holes are then counted but no violation."""
-    unnumbered_drops: bool = False
-    """Whether the sender may drop packets before it numbers them, as a pacer does with what has waited too long: a frame may then
-    end without a marker, and picture ids may skip, though no sequence number is missing. Counted in `source_gaps`."""
 
 
 class _Checked:
@@ -62,15 +59,6 @@ class _Checked:
         self.layer = None if config.layer_of is None else config.layer_of(packet)
 
 
-def _left_out(before: _Checked, now: _Checked) -> bool:
-    """Whether something is missing between the end of a frame and the first packet of the next one, by what they say themselves."""
-    if not before.packet.marker:
-        return True
-    if before.vp8 is None or now.vp8 is None or before.vp8.picture_id is None or now.vp8.picture_id is None:
-        return False
-    return signed_difference(now.vp8.picture_id, before.vp8.picture_id, 15) > 1
-
-
 class StrictReceiver:
     """Takes the plain RTP packets of one track in the order of their arrival and collects `violations`.
 
@@ -90,8 +78,6 @@ class StrictReceiver:
         self.retransmissions = 0
         self.holes = 0
         """Packets that never came, though the network was not said to have lost them."""
-        self.source_gaps = 0
-        """Places where the sender left out packets without a hole in their numbers (`StrictConfig.unnumbered_drops`)."""
         self._sequences = Unwrapper(16)
         self._waiting: dict[int, RtpPacket] = {}
         self._remembered: dict[int, RtpPacket] = {}
@@ -280,10 +266,7 @@ class StrictReceiver:
                 self._complain(f"packet {packet.sequence}: same timestamp as the packet before")
             self._begin_frame(checked, after_loss=after_loss)
         elif step != 0:
-            if not hole and self.config.unnumbered_drops and _left_out(previous, checked):
-                self.source_gaps += 1
-                after_loss = True
-            elif not hole and not previous.packet.marker:
+            if not hole and not previous.packet.marker:
                 self._complain(f"packet {packet.sequence}: a frame begins, but the one before ended without marker")
             self._begin_frame(checked, after_loss=after_loss)
         else:

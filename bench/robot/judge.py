@@ -32,9 +32,7 @@ class Judge:
                 return
             rtx_ssrc = next((rtx for rtx, media in plan.rtx_ssrcs.items() if media == ssrc), None)
             codec = Codec(known.number, known.codec, known.clock_rate_hz, known.rtx)
-            receiver = self._receivers[ssrc] = StrictReceiver(
-                StrictConfig(codec, ssrc, rtx_ssrc, plan.extensions, plan.mid, unnumbered_drops=True)
-            )
+            receiver = self._receivers[ssrc] = StrictReceiver(StrictConfig(codec, ssrc, rtx_ssrc, plan.extensions, plan.mid))
         receiver.receive(packet)
 
     def receivers(self) -> list[StrictReceiver]:

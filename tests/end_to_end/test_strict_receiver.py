@@ -45,5 +45,3 @@ async def test_layers_switch_at_keyframes_only(tmp_path: Path, context: BrowserC
             for receiver in receivers:
                 assert receiver.packets > 0
                 assert receiver.violations == []
-                # The browser itself may leave something out when the machine is busy; that must stay the exception.
-                assert receiver.source_gaps <= receiver.frames / 20
