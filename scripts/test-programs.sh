@@ -9,6 +9,8 @@ packages="$packages libatomic1"
 # Distributions of Node.js bring npm along or not, so each is asked for only when its command is missing.
 command -v node >/dev/null 2>&1 || packages="$packages nodejs"
 command -v npm >/dev/null 2>&1 || packages="$packages npm"
+# A TURN server, and what the laboratory of NATs is made of.
+packages="$packages coturn iproute2 nftables"
 # What pip needs where Python comes from the system.
 if ! python3 -c 'import ensurepip' >/dev/null 2>&1; then packages="$packages python3-venv"; fi
 
@@ -31,3 +33,7 @@ fi
 echo "salam: installing system packages:$missing"
 $as_root apt-get update -qq
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# The package starts a server of its own on the well-known ports. The tests start theirs on free ports, and nobody asked for another one.
+case "$missing" in
+*coturn*) if command -v systemctl >/dev/null 2>&1; then $as_root systemctl disable --quiet --now coturn 2>/dev/null || true; fi ;;
+esac
