@@ -8,6 +8,8 @@ from signaling.codec import Encoding as Encoding
 from signaling.codec import MessageError as MessageError
 from signaling.effects import CloseCode as CloseCode
 from signaling.hub import Hub as Hub
+from signaling.ice_servers import IceGrant as IceGrant
+from signaling.ice_servers import IceServerSource as IceServerSource
 from signaling.limits import Limits as Limits
 from signaling.limits import Rate as Rate
 from signaling.media import CallMedia as CallMedia
@@ -28,6 +30,8 @@ __all__ = [
     "Encoding",
     "Grants",
     "Hub",
+    "IceGrant",
+    "IceServerSource",
     "Limits",
     "MediaListener",
     "MessageError",

@@ -28,6 +28,8 @@ from signaling.messages import (
     Error,
     Event,
     Hello,
+    IceServer,
+    IceServersChanged,
     Join,
     Joined,
     Leave,
@@ -129,6 +131,10 @@ class SignalingClient(ClientRequests):
         self._watched: dict[str, Watch] = {}
         self.welcome: Welcome | None = None
         """What the server said at the latest connection."""
+        self.ice_servers: list[IceServer] = []
+        """The ICE servers to use now: those of the latest `Welcome`, `Joined` or `IceServersChanged`."""
+        self.ice_expires_s: float | None = None
+        """When the credentials among them expire, by the client's monotonic clock; None: never. New ones come before."""
         self.events_dropped = 0
         """Events that were discarded because nobody took them."""
         self.rtt_s: float | None = None
@@ -377,6 +383,8 @@ class SignalingClient(ClientRequests):
             raise RequestError("the server did not say welcome in time", code="unreachable", retryable=True) from None
         self.welcome = welcome
         self._resume = welcome.resume
+        if not welcome.resumed:
+            self._use_ice_servers(welcome.ice_servers, 0.0)
         self._backoff.reset()
         if again and not welcome.resumed:
             await self._enter_again()
@@ -438,6 +446,8 @@ class SignalingClient(ClientRequests):
             # A newer server may say things that this client does not know.
             _log.debug("a message of the server is not understood: %s", error)
             return
+        if isinstance(message, Joined | IceServersChanged):
+            self._use_ice_servers(message.ice_servers, message.ice_ttl_s)
         if isinstance(message, Reply):
             self._answered(message)
             return
@@ -447,6 +457,10 @@ class SignalingClient(ClientRequests):
             self._retry_after_s = message.retry_after_s
             self._tasks.spawn(self._go(), name="drain")
         self._emit(message)
+
+    def _use_ice_servers(self, servers: list[IceServer], ttl_s: float) -> None:
+        self.ice_servers = servers
+        self.ice_expires_s = self._clock.monotonic() + ttl_s if ttl_s else None
 
     def _answered(self, reply: Reply) -> None:
         answer, on_reply = self._pending.get(reply.re, (None, None))

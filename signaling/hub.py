@@ -14,6 +14,7 @@ from salam.errors import RequestError, SalamError
 from signaling.calls import Calls
 from signaling.codec import MessageError
 from signaling.effects import CloseCode, Effect, MediaCall, ReplyTo, Send
+from signaling.ice_servers import IceServerDesk, IceServerSource, fixed_ice_servers
 from signaling.limits import Limits, too_fast
 from signaling.media import PublishResult
 from signaling.messages import (
@@ -73,6 +74,9 @@ class Hub:
 
     ``on_drop`` is told the reason of every refused input: ``malformed``, ``rate_limited``, ``hello_timeout``, ``auth``, ``silent``,
     ``slow_consumer``, ``token_expired``, ``secure_full``.
+
+    ``ice_servers`` are told to everybody who says hello and need no credentials. ``ice_source`` makes what those in rooms are told;
+    without it they get the same.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Hub:
         new_id: Callable[[int], str],
         server_name: str = "salam",
         ice_servers: list[IceServer] | None = None,
+        ice_source: IceServerSource | None = None,
         on_drop: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._limits = limits
@@ -95,6 +100,8 @@ class Hub:
         self._seats = Seats(self._sessions, limits, new_id=new_id)
         self.calls = Calls(self._sessions, self._seats)
         """Takes what the media server reports."""
+        source = fixed_ice_servers(self._ice_servers) if ice_source is None else ice_source
+        self._ice_desk = IceServerDesk(source, self._sessions, self._seats, self._timers)
         self._secure = Secure(self._sessions, self._seats, limits, on_drop=on_drop)
         self._streams = Streams(self._sessions, limits, self._timers, new_id=new_id)
 
@@ -202,10 +209,10 @@ class Hub:
         for session in list(self._sessions.sessions.values()):
             self._end(session, "closed", now)
 
-    def tick(self, now: float) -> None:
-        """Do what is due at ``now``."""
+    def tick(self, now: float, wall: float) -> None:
+        """Do what is due at ``now`` (monotonic), when it is ``wall`` in Unix seconds."""
         for deadline in self._timers.due(now):
-            self._due(deadline, now)
+            self._due(deadline, now, wall)
 
     # ------------------------------------------------------------------------------------------- outputs
 
@@ -278,6 +285,7 @@ class Hub:
         )
         if resumed:
             self._seats.session_resumed(session)
+            self._ice_desk.session_resumed(session, now, wall)
             self._secure.session_resumed(session)
             self._streams.session_resumed(session, now)
 
@@ -305,7 +313,7 @@ class Hub:
         self._on_drop("token_expired")
         self._end(session, "closed", now)
 
-    def _due(self, deadline: Deadline, now: float) -> None:
+    def _due(self, deadline: Deadline, now: float, wall: float) -> None:
         subject = deadline.subject
         match deadline.reason, subject:
             case TimerReason.HELLO, int():
@@ -321,6 +329,8 @@ class Hub:
                 self._end(self._sessions.sessions[subject], "lost", now)
             case TimerReason.TOKEN, str():
                 self._expire(self._sessions.sessions[subject], now)
+            case TimerReason.ICE_SERVERS, str():
+                self._ice_desk.renewal_due(self._sessions.sessions[subject], now, wall)
             case TimerReason.VIEWERS, str():
                 self._streams.viewers_due(subject)
 
@@ -340,6 +350,7 @@ class Hub:
             case Hello():
                 raise RequestError("hello was said already", code="already_welcome")
             case Join():
+                self._ice_desk.provide(session, now, wall)
                 self._seats.join(session, request, reply_to, now)
             case Leave():
                 self._seats.leave(session, request, reply_to)

@@ -108,6 +108,10 @@ class IceServer(Struct, omit_defaults=True, kw_only=True):
     username: str = ""
     credential: str = ""
 
+    def __repr__(self) -> str:
+        # Messages end up in debug logs and in the output of failing tests.
+        return f"IceServer(urls={self.urls!r}, username={self.username!r}, credential={'<secret>' if self.credential else ''!r})"
+
 
 class SpeakerLevel(Struct, kw_only=True):
     """How loud a participant is."""
@@ -300,6 +304,7 @@ class Welcome(Message, tag="welcome"):
     heartbeat_s: float = 30.0
     resume_grace_s: float = 30.0
     ice_servers: list[IceServer] = msgspec.field(default_factory=list)
+    """The ICE servers that need no credentials; `Joined` has all of them."""
 
 
 class Joined(Message, tag="joined"):
@@ -314,6 +319,10 @@ class Joined(Message, tag="joined"):
     """Everybody else in the room."""
     chat: list[ChatLine] = msgspec.field(default_factory=list)
     """The latest lines, oldest first."""
+    ice_servers: list[IceServer] = msgspec.field(default_factory=list)
+    """The ICE servers for media in this room, those of the `Welcome` included."""
+    ice_ttl_s: float = 0.0
+    """How long the credentials among them are good for; new ones come before with `IceServersChanged`. 0: for good."""
 
 
 class PublishAnswer(Message, tag="publish_answer"):
@@ -400,6 +409,17 @@ class StreamState(Message, tag="stream_state"):
     chat: list[ChatLine] = msgspec.field(default_factory=list)
 
 
+class IceServersChanged(Message, tag="ice_servers"):
+    """ICE servers with new credentials, before those that the client has expire, and after each resume; replaces all it had.
+
+    A connection whose media goes through a relay restarts ICE with them: its relay may hang up on the old ones.
+    """
+
+    ice_servers: list[IceServer]
+    ice_ttl_s: float = 0.0
+    """How long the credentials are good for, in seconds from now; 0: for good."""
+
+
 class SubscribeOffer(Message, tag="subscribe_offer"):
     """The server's whole offer on the subscribe connection; the client sends a `SubscribeAnswer` with the same revision."""
 
@@ -475,6 +495,7 @@ Event = (
     | ParticipantUpdated
     | RoomState
     | StreamState
+    | IceServersChanged
     | SubscribeOffer
     | LayerChanged
     | Speakers
@@ -505,6 +526,7 @@ ServerMessage = (
     | ParticipantUpdated
     | RoomState
     | StreamState
+    | IceServersChanged
     | SubscribeOffer
     | LayerChanged
     | Speakers

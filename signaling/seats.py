@@ -77,6 +77,10 @@ class Seats:
         participant = self._by_session.get(session.session_id)
         return participant if participant is not None and participant.seated else None
 
+    def is_in_room(self, session: Session) -> bool:
+        """Return whether ``session`` is in a room or about to enter one."""
+        return session.session_id in self._by_session
+
     def find(self, room: str, participant_id: str) -> Participant | None:
         """Return a participant, or None when there is none (any more)."""
         known = self.rooms.get(room)
@@ -164,6 +168,7 @@ class Seats:
                 self.remove(other, "removed")
 
     def _joined(self, participant: Participant, request_id: int) -> Joined:
+        ice = participant.session.ice
         return Joined(
             re=request_id,
             room=participant.room.name,
@@ -172,6 +177,8 @@ class Seats:
             can_publish=participant.session.grants.publish,
             participants=participant.room.others(participant),
             chat=participant.room.chat.lines(),
+            ice_servers=[] if ice is None else ice.servers,
+            ice_ttl_s=0.0 if ice is None else ice.ttl_s,
         )
 
     # ------------------------------------------------------------------------------------------- leaving

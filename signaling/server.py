@@ -20,6 +20,7 @@ from salam.tasks import TaskOwner
 from signaling.codec import MAX_MESSAGE_BYTES, Codec, Encoding, MessageError, negotiate
 from signaling.effects import Close, CloseCode, CloseRoom, Effect, MediaCall, OpenRoom, PingPeer, Send
 from signaling.hub import Hub
+from signaling.ice_servers import IceServerSource
 from signaling.limits import Limits
 from signaling.media import CallMedia, MediaQuality, NoMedia, PublishResult, SubscriptionOffer
 from signaling.messages import IceServer, ServerMessage, StreamPhase
@@ -162,6 +163,9 @@ class SignalingServer:
     its moderator. ``allowed_origins`` are the values of the ``Origin`` header that browsers may come with beside the server's own;
     None allows every one, which is safe because nothing is authorized by cookies. Raises ConfigError when there is neither an
     issuer nor ``dev``.
+
+    ``ice_servers`` need no credentials and are told to every client; ``ice_source`` makes those that clients in rooms are told,
+    with credentials that are renewed before they expire.
     """
 
     def __init__(
@@ -174,6 +178,7 @@ class SignalingServer:
         metrics: Metrics | None = None,
         limits: Limits | None = None,
         ice_servers: Sequence[IceServer] = (),
+        ice_source: IceServerSource | None = None,
         server_name: str = "salam",
         allowed_origins: Sequence[str] | None = None,
     ) -> None:
@@ -191,6 +196,7 @@ class SignalingServer:
             new_id=secrets.token_urlsafe,
             server_name=server_name,
             ice_servers=list(ice_servers),
+            ice_source=ice_source,
             on_drop=lambda reason: self._metrics.drop("ws", reason),
         )
         self._media = MediaWorker(
@@ -452,7 +458,7 @@ class SignalingServer:
     async def _keep_time(self) -> None:
         while True:
             await self._clock.sleep(_TICK_S)
-            self._hub.tick(self._clock.monotonic())
+            self._hub.tick(self._clock.monotonic(), self._clock.wall())
             self._carry_out()
 
     def _export_metrics(self) -> None:

@@ -10,11 +10,11 @@ from enum import Enum
 from salam.errors import AuthError, LimitError
 from signaling.effects import Close, CloseCode, Effect, PingPeer, ReplyTo, Send
 from signaling.limits import Limits, TokenBucket
-from signaling.messages import Error, Hello, Removed, ServerMessage
+from signaling.messages import Error, Hello, IceServer, Removed, ServerMessage
 from signaling.timers import TimerReason, Timers
 from signaling.tokens import Grants, TokenIssuer
 
-__all__ = ["Connection", "Session", "SessionState", "Sessions"]
+__all__ = ["Connection", "IceHolding", "Session", "SessionState", "Sessions"]
 
 # 128 bits cannot be guessed; 72 bits never collide by accident among the ids of one process.
 _SECRET_BYTES = 16
@@ -29,6 +29,17 @@ class SessionState(Enum):
     DETACHED = "detached"
     """Its connection is lost; it waits to be resumed."""
     ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class IceHolding:
+    """The ICE servers that a session has for its room, and for how long; times in monotonic seconds, infinity for good."""
+
+    servers: list[IceServer]
+    renew_s: float
+    expires_s: float
+    ttl_s: float
+    """What was left of it when they were looked at last, as messages say it: 0 for good."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +61,8 @@ class Session:
     """When its token expires, in Unix seconds; None without a token."""
     connection_id: int | None = None
     ended: bool = False
+    ice: IceHolding | None = None
+    """The ICE servers of its room; None before it asked to enter one."""
     removed: Removed | None = None
     """The news of a removal that happened while no connection carried the session; told when it is resumed."""
 
@@ -217,6 +230,7 @@ class Sessions:
         self.sessions.pop(session.session_id, None)
         self._timers.cancel(TimerReason.GRACE, session.session_id)
         self._timers.cancel(TimerReason.TOKEN, session.session_id)
+        self._timers.cancel(TimerReason.ICE_SERVERS, session.session_id)
 
     # ------------------------------------------------------------------------------------------- sending
 

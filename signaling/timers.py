@@ -23,6 +23,8 @@ class TimerReason(Enum):
     """A lost session has to be resumed."""
     TOKEN = "token"
     """The token of a session expires."""
+    ICE_SERVERS = "ice_servers"
+    """A session in a room is to be told ICE servers with new credentials."""
     VIEWERS = "viewers"
     """A viewer count is to be told."""
 

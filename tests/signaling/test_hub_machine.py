@@ -348,7 +348,7 @@ class RoomMachine(RuleBasedStateMachine):
         for connection_id in self.by_connection:
             self.hub.heard(connection_id, self.now + delta_s)
         self.now += delta_s
-        self.hub.tick(self.now)
+        self.hub.tick(self.now, self.now)
         self.settle()
 
     # ------------------------------------------------------------------------------------------- what must hold

@@ -17,6 +17,7 @@ from signaling import (
     ConnectionLost,
     Encoding,
     Grants,
+    IceGrant,
     Limits,
     MediaListener,
     NoMedia,
@@ -32,6 +33,8 @@ from signaling.messages import (
     ChatEvent,
     Drain,
     Hello,
+    IceServer,
+    IceServersChanged,
     Join,
     Moderate,
     ParticipantJoined,
@@ -239,6 +242,32 @@ async def test_a_client_is_told_that_its_token_expired(start: Start) -> None:
             await until(ada.events(), Removed)
     assert caught.value.code == "token_expired"
     assert site.server.stats().participants == 0
+
+
+def short_lived(client_id: str, wall: float) -> IceGrant:
+    server = IceServer(urls=["turn:turn.example"], username=f"{wall + 10:.0f}:{client_id}", credential="c")
+    return IceGrant((server,), ttl_s=10.0, renew_after_s=7.5)
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+async def test_a_client_always_has_ice_servers_that_are_good(start: Start, encoding: Encoding) -> None:
+    clock = SimulatedClock()
+    stun = IceServer(urls=["stun:stun.example"])
+    site = await start(clock=clock, ice_servers=[stun], ice_source=short_lived)
+    async with site.client(encoding=encoding, clock=clock) as ada:
+        assert (ada.ice_servers, ada.ice_expires_s) == ([stun], None)
+        await ada.join("lobby", "Ada")
+        names = {ada.ice_servers[0].username}
+        assert ada.ice_expires_s == clock.monotonic() + 10.0
+        events = ada.events()
+        for _ in range(3):
+            await clock.advance(8.0)
+            renewed = await until(events, IceServersChanged)
+            assert renewed.ice_servers == ada.ice_servers
+            assert ada.ice_expires_s is not None
+            assert ada.ice_expires_s > clock.monotonic()
+            names.add(renewed.ice_servers[0].username)
+        assert len(names) == 4
 
 
 async def test_an_unreachable_server_is_reported() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from salam import RequestError
-from signaling import CloseCode, Grants, Hub, Limits, TokenIssuer
+from signaling import CloseCode, Grants, Hub, IceServerSource, Limits, TokenIssuer
 from signaling.effects import (
     Close,
     CloseRoom,
@@ -21,6 +21,7 @@ from signaling.messages import (
     Done,
     Error,
     Hello,
+    IceServer,
     Join,
     Joined,
     PublishAnswer,
@@ -33,13 +34,14 @@ from signaling.messages import (
 
 SECRET = "a secret that is at least 32 bytes long"
 WALL = 1_700_000_000.0
+_START = 100.0
 
 
 class World:
     """A hub with simulated time, whose media server does at once what it is asked unless told to hold."""
 
-    def __init__(self, limits: Limits | None = None, *, dev: bool = True) -> None:
-        self.now = 100.0
+    def __init__(self, limits: Limits | None = None, *, dev: bool = True, ice_source: IceServerSource | None = None) -> None:
+        self.now = _START
         self.issuer = TokenIssuer(SECRET)
         self.drops: list[str] = []
         counter = iter(range(1_000_000))
@@ -48,6 +50,8 @@ class World:
             dev=dev,
             limits=limits or Limits(),
             new_id=lambda size: f"id{next(counter)}",
+            ice_servers=[IceServer(urls=["stun:stun.example"])],
+            ice_source=ice_source,
             on_drop=self.drops.append,
         )
         self.inboxes: dict[int, list[ServerMessage]] = {}
@@ -58,6 +62,11 @@ class World:
         self.track_prefix = ""
         self.refuse: RequestError | None = None
         self._ids: Iterator[int] = iter(range(1, 1_000_000))
+
+    @property
+    def wall(self) -> float:
+        """Unix seconds: `WALL` at the start."""
+        return WALL + self.now - _START
 
     def settle(self) -> None:
         while effects := self.hub.take_effects():
@@ -109,7 +118,7 @@ class World:
         target = self.now + delta_s
         while (deadline := self.hub.next_deadline()) is not None and deadline.at <= target:
             self.now = deadline.at
-            self.hub.tick(self.now)
+            self.hub.tick(self.now, self.wall)
             self.settle()
         self.now = target
 
@@ -151,7 +160,7 @@ class Client:
         self.welcome = reply
 
     def send(self, request: Request) -> None:
-        self.world.hub.receive(self.connection_id, request, now=self.world.now, wall=WALL)
+        self.world.hub.receive(self.connection_id, request, now=self.world.now, wall=self.world.wall)
         self.world.settle()
 
     def ask(self, request: Request) -> ServerMessage:

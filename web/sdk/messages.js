@@ -19,7 +19,7 @@
  * @typedef {{t: "welcome", re: number, session_id: string, resume: string, resumed?: boolean, server?: string, user_id?: string, guest?: boolean,
  *   heartbeat_s?: number, resume_grace_s?: number, ice_servers?: IceServer[]}} Welcome
  * @typedef {{t: "joined", re: number, room: string, participant_id: string, moderator?: boolean, can_publish?: boolean,
- *   participants?: ParticipantInfo[], chat?: ChatLine[]}} Joined
+ *   participants?: ParticipantInfo[], chat?: ChatLine[], ice_servers?: IceServer[], ice_ttl_s?: number}} Joined
  * @typedef {{t: "publish_answer", re: number, sdp: string, track_ids: Record<string, string>}} PublishAnswer
  * @typedef {{t: "watching", re: number, stream: string, state: StreamState, viewers?: number, chat?: ChatLine[]}} Watching
  * @typedef {{t: "keys_published", re: number, revision: number, one_time_left?: number, kem_one_time_left?: number}} KeysPublished
@@ -42,6 +42,7 @@
  * @property {{participant: ParticipantInfo}} participant_updated
  * @property {{room: string, participant: ParticipantInfo, can_publish?: boolean, participants?: ParticipantInfo[], chat?: ChatLine[]}} room_state
  * @property {{stream: string, state: StreamState, viewers?: number, chat?: ChatLine[]}} stream_state
+ * @property {{ice_servers?: IceServer[], ice_ttl_s?: number}} ice_servers
  * @property {SubscribeOffer} subscribe_offer
  * @property {{track_id: string, rid?: string}} layer_changed
  * @property {{speakers?: SpeakerLevel[]}} speakers
