@@ -1,7 +1,7 @@
-"""STUN messages: a strict codec without I/O (RFC 8489), with the attributes that ICE adds (RFC 8445).
+"""STUN messages: a strict codec without I/O (RFC 8489), with the attributes that ICE, TURN and NAT discovery add.
 
-`parse_message` accepts or raises `StunError`; nothing else escapes it. Attributes of known type are checked for their length while
-parsing, so that the typed readers of `StunMessage` cannot fail later.
+`parse_message` accepts or raises `StunError`; nothing else escapes it. Attributes of known type are checked for their shape while
+parsing, so that the typed readers (of `StunMessage`, and in `turn_client.attributes`) cannot fail later.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import ipaddress
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,13 +40,17 @@ _COOKIE_BYTES = MAGIC_COOKIE.to_bytes(4, "big")
 _FINGERPRINT_XOR = 0x5354554E
 # Both as lengths of the whole attribute, with its 4-byte header: what the length field counts up to.
 _INTEGRITY_ATTRIBUTE_BYTES = 24
+_INTEGRITY_SHA256_ATTRIBUTE_BYTES = 36
 _FINGERPRINT_ATTRIBUTE_BYTES = 8
 # The largest message in the specifications carries about a dozen attributes; more is somebody making us work.
 _MAX_ATTRIBUTES = 32
 # RFC 8489 section 14.3: "fewer than 509 bytes".
 _MAX_USERNAME_BYTES = 508
-# RFC 8489 section 14.8: "at most 763 bytes" of reason phrase.
-_MAX_REASON_BYTES = 763
+# RFC 8489 sections 14.8 to 14.10 and 14.14: reason phrase, realm, nonce and software have fewer than 128 characters, which is at
+# most 763 bytes by the count of the RFC.
+_MAX_TEXT_BYTES = 763
+# RFC 8489 section 14.16: a domain name, at most 255 bytes.
+_MAX_DOMAIN_BYTES = 255
 
 
 class StunError(ProtocolError):
@@ -56,7 +60,7 @@ class StunError(ProtocolError):
 
 
 class Method(enum.IntEnum):
-    """STUN and TURN methods (RFC 8489 section 18.2, RFC 8656 section 17)."""
+    """STUN and TURN methods (RFC 8489 section 18.2, RFC 8656 section 17, RFC 6062 section 6.1)."""
 
     BINDING = 0x001
     ALLOCATE = 0x003
@@ -65,6 +69,9 @@ class Method(enum.IntEnum):
     DATA = 0x007
     CREATE_PERMISSION = 0x008
     CHANNEL_BIND = 0x009
+    CONNECT = 0x00A
+    CONNECTION_BIND = 0x00B
+    CONNECTION_ATTEMPT = 0x00C
 
 
 class MessageClass(enum.IntEnum):
@@ -77,9 +84,10 @@ class MessageClass(enum.IntEnum):
 
 
 class Attribute(enum.IntEnum):
-    """Attribute types (RFC 8489 section 18.3, RFC 8445 section 16.1, RFC 8656 section 18)."""
+    """Attribute types (RFC 8489 section 18.3, RFC 8445 section 16.1, RFC 8656 section 18, RFC 6062, RFC 8016, RFC 5780)."""
 
     MAPPED_ADDRESS = 0x0001
+    CHANGE_REQUEST = 0x0003
     USERNAME = 0x0006
     MESSAGE_INTEGRITY = 0x0008
     ERROR_CODE = 0x0009
@@ -91,32 +99,111 @@ class Attribute(enum.IntEnum):
     REALM = 0x0014
     NONCE = 0x0015
     XOR_RELAYED_ADDRESS = 0x0016
+    REQUESTED_ADDRESS_FAMILY = 0x0017
+    EVEN_PORT = 0x0018
     REQUESTED_TRANSPORT = 0x0019
+    DONT_FRAGMENT = 0x001A
     MESSAGE_INTEGRITY_SHA256 = 0x001C
     PASSWORD_ALGORITHM = 0x001D
     USERHASH = 0x001E
     XOR_MAPPED_ADDRESS = 0x0020
+    RESERVATION_TOKEN = 0x0022
     PRIORITY = 0x0024
     USE_CANDIDATE = 0x0025
+    PADDING = 0x0026
+    RESPONSE_PORT = 0x0027
+    CONNECTION_ID = 0x002A
+    ADDITIONAL_ADDRESS_FAMILY = 0x8000
+    ADDRESS_ERROR_CODE = 0x8001
+    PASSWORD_ALGORITHMS = 0x8002
+    ALTERNATE_DOMAIN = 0x8003
+    ICMP = 0x8004
     SOFTWARE = 0x8022
+    ALTERNATE_SERVER = 0x8023
+    CACHE_TIMEOUT = 0x8027
     FINGERPRINT = 0x8028
     ICE_CONTROLLED = 0x8029
     ICE_CONTROLLING = 0x802A
+    RESPONSE_ORIGIN = 0x802B
+    OTHER_ADDRESS = 0x802C
+    MOBILITY_TICKET = 0x8030
 
 
-_FIXED_LENGTHS = {
-    Attribute.MESSAGE_INTEGRITY: 20,
-    Attribute.CHANNEL_NUMBER: 4,
-    Attribute.LIFETIME: 4,
-    Attribute.REQUESTED_TRANSPORT: 4,
-    Attribute.USERHASH: 32,
-    Attribute.PRIORITY: 4,
-    Attribute.USE_CANDIDATE: 0,
-    Attribute.FINGERPRINT: 4,
-    Attribute.ICE_CONTROLLED: 8,
-    Attribute.ICE_CONTROLLING: 8,
+def _has(*lengths: int) -> Callable[[bytes], bool]:
+    return lambda value: len(value) in lengths
+
+
+def _is_address(value: bytes) -> bool:
+    return (len(value), value[1:2]) in ((8, b"\x01"), (20, b"\x02"))
+
+
+def _is_error(value: bytes) -> bool:
+    return 4 <= len(value) <= 4 + _MAX_TEXT_BYTES and 3 <= value[2] <= 6 and value[3] <= 99
+
+
+def _is_text(limit: int) -> Callable[[bytes], bool]:
+    def check(value: bytes) -> bool:
+        if len(value) > limit:
+            return False
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    return check
+
+
+def _is_algorithm_list(value: bytes) -> bool:
+    at = 0
+    while at + 4 <= len(value):
+        at += 4 + (int.from_bytes(value[at + 2 : at + 4], "big") + 3 & ~3)
+    return at == len(value) > 0
+
+
+# What the value of each known type must look like. SOFTWARE, reason phrases and DATA are for people or for peers and are not
+# decoded here.
+_CHECKS: dict[int, Callable[[bytes], bool]] = {
+    Attribute.MAPPED_ADDRESS: _is_address,
+    Attribute.CHANGE_REQUEST: _has(4),
+    Attribute.USERNAME: _is_text(_MAX_USERNAME_BYTES),
+    Attribute.MESSAGE_INTEGRITY: _has(20),
+    Attribute.ERROR_CODE: _is_error,
+    Attribute.UNKNOWN_ATTRIBUTES: lambda value: len(value) % 2 == 0,
+    Attribute.CHANNEL_NUMBER: _has(4),
+    Attribute.LIFETIME: _has(4),
+    Attribute.XOR_PEER_ADDRESS: _is_address,
+    Attribute.REALM: _is_text(_MAX_TEXT_BYTES),
+    Attribute.NONCE: lambda value: 0 < len(value) <= _MAX_TEXT_BYTES,
+    Attribute.XOR_RELAYED_ADDRESS: _is_address,
+    Attribute.REQUESTED_ADDRESS_FAMILY: _has(4),
+    Attribute.EVEN_PORT: _has(1),
+    Attribute.REQUESTED_TRANSPORT: _has(4),
+    Attribute.DONT_FRAGMENT: _has(0),
+    # RFC 8489 section 14.6: truncated to no fewer than 16 bytes, in steps of four.
+    Attribute.MESSAGE_INTEGRITY_SHA256: _has(16, 20, 24, 28, 32),
+    Attribute.PASSWORD_ALGORITHM: _is_algorithm_list,
+    Attribute.USERHASH: _has(32),
+    Attribute.XOR_MAPPED_ADDRESS: _is_address,
+    Attribute.RESERVATION_TOKEN: _has(8),
+    Attribute.PRIORITY: _has(4),
+    Attribute.USE_CANDIDATE: _has(0),
+    # RFC 5780 section 7.5: two bytes and two of padding, which senders count or do not.
+    Attribute.RESPONSE_PORT: _has(2, 4),
+    Attribute.CONNECTION_ID: _has(4),
+    Attribute.ADDITIONAL_ADDRESS_FAMILY: _has(4),
+    Attribute.ADDRESS_ERROR_CODE: _is_error,
+    Attribute.PASSWORD_ALGORITHMS: _is_algorithm_list,
+    Attribute.ALTERNATE_DOMAIN: _is_text(_MAX_DOMAIN_BYTES),
+    Attribute.ICMP: _has(8),
+    Attribute.ALTERNATE_SERVER: _is_address,
+    Attribute.CACHE_TIMEOUT: _has(4),
+    Attribute.FINGERPRINT: _has(4),
+    Attribute.ICE_CONTROLLED: _has(8),
+    Attribute.ICE_CONTROLLING: _has(8),
+    Attribute.RESPONSE_ORIGIN: _is_address,
+    Attribute.OTHER_ADDRESS: _is_address,
 }
-_XOR_ADDRESSES = frozenset({Attribute.XOR_MAPPED_ADDRESS, Attribute.XOR_PEER_ADDRESS, Attribute.XOR_RELAYED_ADDRESS})
 _TRAILERS = frozenset({Attribute.MESSAGE_INTEGRITY, Attribute.MESSAGE_INTEGRITY_SHA256, Attribute.FINGERPRINT})
 
 
@@ -236,7 +323,9 @@ def _parse_attributes(data: bytes) -> tuple[tuple[tuple[int, bytes], ...], int |
         if seen > _MAX_ATTRIBUTES:
             raise StunError(f"more than {_MAX_ATTRIBUTES} attributes")
         value = bytes(data[at + 4 : end])
-        _check_value(kind, value)
+        check = _CHECKS.get(kind)
+        if check is not None and not check(value):
+            raise StunError(f"malformed attribute 0x{kind:04x} of {length} bytes")
         if kind in _TRAILERS and kind not in offsets:
             offsets[kind] = at
             if kind == Attribute.FINGERPRINT:
@@ -247,31 +336,6 @@ def _parse_attributes(data: bytes) -> tuple[tuple[tuple[int, bytes], ...], int |
             attributes.append((kind, value))
         at = end + (-length % 4)
     return tuple(attributes), offsets.get(Attribute.MESSAGE_INTEGRITY), offsets.get(Attribute.MESSAGE_INTEGRITY_SHA256)
-
-
-def _check_value(kind: int, value: bytes) -> None:
-    expected = _FIXED_LENGTHS.get(kind)  # type: ignore[call-overload]
-    if expected is not None and len(value) != expected:
-        raise StunError(f"attribute 0x{kind:04x} has {len(value)} bytes instead of {expected}")
-    if kind == Attribute.USERNAME:
-        _check_username(value)
-    elif kind == Attribute.ERROR_CODE:
-        if len(value) < 4 or not 3 <= value[2] <= 6 or value[3] > 99:
-            raise StunError("malformed ERROR-CODE")
-    elif kind in _XOR_ADDRESSES:
-        if len(value) not in (8, 20) or (value[1], len(value)) not in ((1, 8), (2, 20)):
-            raise StunError("malformed address")
-    elif kind == Attribute.MESSAGE_INTEGRITY_SHA256 and (len(value) not in range(16, 33, 4)):
-        raise StunError("MESSAGE-INTEGRITY-SHA256 has 16 to 32 bytes")
-
-
-def _check_username(value: bytes) -> None:
-    if len(value) > _MAX_USERNAME_BYTES:
-        raise StunError("USERNAME is too long")
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        raise StunError("USERNAME is not UTF-8") from None
 
 
 def _check_fingerprint(data: bytes, at: int, value: bytes) -> None:
@@ -298,11 +362,13 @@ def build_message(
     attributes: Iterable[tuple[int, bytes]] = (),
     *,
     integrity_key: bytes | None = None,
+    integrity_sha256_key: bytes | None = None,
     fingerprint: bool = False,
 ) -> bytes:
     """Serialise a message.
 
-    ``integrity_key`` adds MESSAGE-INTEGRITY and ``fingerprint`` adds FINGERPRINT, in that order, at the end.
+    ``integrity_key`` adds MESSAGE-INTEGRITY, ``integrity_sha256_key`` MESSAGE-INTEGRITY-SHA256 and ``fingerprint`` FINGERPRINT, in
+    that order, at the end.
 
     Raises ValueError when the transaction id is not 12 bytes or the message grows over 65535 bytes.
     """
@@ -313,6 +379,7 @@ def build_message(
         body += struct.pack("!HH", kind, len(value)) + value + bytes(-len(value) % 4)
     kind = message_class | (method & 0x000F) | (method & 0x0070) << 1 | (method & 0x0F80) << 2
     total = len(body) + (_INTEGRITY_ATTRIBUTE_BYTES if integrity_key is not None else 0)
+    total += _INTEGRITY_SHA256_ATTRIBUTE_BYTES if integrity_sha256_key is not None else 0
     total += _FINGERPRINT_ATTRIBUTE_BYTES if fingerprint else 0
     if total > 0xFFFF:
         raise ValueError("the message is longer than its length field can say")
@@ -320,6 +387,9 @@ def build_message(
     if integrity_key is not None:
         digest = _keyed_hash(message, _INTEGRITY_ATTRIBUTE_BYTES, integrity_key, "sha1")
         message += struct.pack("!HH", Attribute.MESSAGE_INTEGRITY, len(digest)) + digest
+    if integrity_sha256_key is not None:
+        digest = _keyed_hash(message, _INTEGRITY_SHA256_ATTRIBUTE_BYTES, integrity_sha256_key, "sha256")
+        message += struct.pack("!HH", Attribute.MESSAGE_INTEGRITY_SHA256, len(digest)) + digest
     if fingerprint:
         message += struct.pack("!HHI", Attribute.FINGERPRINT, 4, _fingerprint(message))
     return message
@@ -340,7 +410,7 @@ def encode_xor_address(address: str, port: int, transaction_id: bytes) -> bytes:
 
 def decode_xor_address(value: bytes, transaction_id: bytes) -> tuple[str, int]:
     """Address and port of an XOR-MAPPED-ADDRESS value. Raises StunError when it is malformed."""
-    if (len(value), value[1:2]) not in ((8, b"\x01"), (20, b"\x02")):
+    if not _is_address(value):
         raise StunError("malformed address")
     port = int.from_bytes(value[2:4], "big") ^ MAGIC_COOKIE >> 16
     return str(ipaddress.ip_address(_xor(value[4:], _COOKIE_BYTES + transaction_id))), port
@@ -352,4 +422,4 @@ def _xor(data: bytes, mask: bytes) -> bytes:
 
 def encode_error_code(code: int, reason: str) -> bytes:
     """Value of ERROR-CODE (RFC 8489 section 14.8); ``code`` is 300 to 699."""
-    return struct.pack("!HBB", 0, code // 100, code % 100) + reason.encode()[:_MAX_REASON_BYTES]
+    return struct.pack("!HBB", 0, code // 100, code % 100) + reason.encode()[:_MAX_TEXT_BYTES]
