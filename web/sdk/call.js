@@ -1,6 +1,7 @@
 import { CallStats } from "./call_stats.js";
 import { CallEncryption } from "./e2ee/call_encryption.js";
 import { Emitter } from "./emitter.js";
+import { rtcConfiguration, sameServers } from "./ice.js";
 import { LayerRequests } from "./layers.js";
 import { Publisher } from "./publisher.js";
 import { Subscriber } from "./subscriber.js";
@@ -8,7 +9,7 @@ import { Subscriber } from "./subscriber.js";
 /** @import { CallKeySource } from "./e2ee/call_encryption.js" */
 /** @import { Signaling } from "./signaling.js" */
 /** @import { RemoteTrack } from "./subscriber.js" */
-/** @import { ChatLine, Joined, ParticipantInfo, QualityReport, Source, SpeakerLevel, SubscribeOffer, TrackInfo, Welcome } from "./messages.js" */
+/** @import { ChatLine, IceServer, Joined, ParticipantInfo, QualityReport, Source, SpeakerLevel, SubscribeOffer, TrackInfo, Welcome } from "./messages.js" */
 /**
  * @typedef {object} CallEvents
  * @property {Joined} joined  entered the room, at first or again
@@ -56,6 +57,8 @@ export class Call extends Emitter {
   /** @type {(() => void)[]} */ #off = [];
   #signaling;
   #codec;
+  #relayOnly;
+  /** @type {IceServer[]} */ #iceServers = [];
   #layerRequests;
   #room = "";
   #name = "";
@@ -65,11 +68,15 @@ export class Call extends Emitter {
   // A fresh connection of a participant that the server knows already: the offers so far were for the one before.
   #offerWanted = false;
 
-  /** @param {{signaling: Signaling, codec?: "vp8" | "h264"}} options */
-  constructor({ signaling, codec = "vp8" }) {
+  /**
+   * @param {{signaling: Signaling, codec?: "vp8" | "h264", relayOnly?: boolean}} options  `relayOnly`: media goes through one of the
+   *   server's relays or not at all, for whoever hides their address, and for tests
+   */
+  constructor({ signaling, codec = "vp8", relayOnly = false }) {
     super();
     this.#signaling = signaling;
     this.#codec = codec;
+    this.#relayOnly = relayOnly;
     this.#layerRequests = new LayerRequests((trackId, height) => {
       signaling.request("set_layer", { track_id: trackId, height: Math.min(height, 8640) }).catch(() => {});
     });
@@ -205,6 +212,8 @@ export class Call extends Emitter {
       media_connected: this.mediaConnected,
       publish_state: this.publisher?.pc.iceConnectionState ?? "closed",
       subscribe_state: this.subscriber?.pc.iceConnectionState ?? "closed",
+      publish_path: this.stats.publishPath,
+      subscribe_path: this.stats.subscribePath,
       participants: [...this.participants.values()],
       raised_hands: [...this.participants.values()].filter((participant) => participant.hand_raised).map((participant) => participant.participant_id),
       chat_lines: this.chat.length,
@@ -229,6 +238,7 @@ export class Call extends Emitter {
       server.on("participant_left", ({ participant_id, reason = "left" }) => this.#remove(participant_id, reason)),
       server.on("participant_updated", ({ participant }) => this.#update(participant)),
       server.on("room_state", () => void (this.#stillSeated = true)),
+      server.on("ice_servers", ({ ice_servers = [] }) => this.#useIceServers(ice_servers)),
       server.on("subscribe_offer", (offer) => this.#offered(offer)),
       server.on("layer_changed", ({ track_id, rid = "" }) => void this.layers.set(track_id, rid)),
       server.on("speakers", ({ speakers = [] }) => this.emit("speakers", speakers)),
@@ -339,6 +349,7 @@ export class Call extends Emitter {
   /** The session is the old one: media that broke meanwhile is mended, media that flows is left alone. @param {Joined} joined */
   #takeUp(joined) {
     this.#adopt(joined);
+    this.#useIceServers(joined.ice_servers ?? []);
     if (!isUp(this.publisher?.pc)) this.publisher?.restart();
     if (this.#offerWanted || !isUp(this.subscriber?.pc)) this.subscriber?.restart();
     this.#layerRequests.repeat();
@@ -348,6 +359,7 @@ export class Call extends Emitter {
   /** @param {Joined} joined */
   #enter(joined) {
     this.#adopt(joined);
+    this.#iceServers = joined.ice_servers ?? [];
     this.#connect();
     this.emit("joined", joined);
     // The page before a reload may have been this participant; what was offered to it is of no use here.
@@ -357,12 +369,23 @@ export class Call extends Emitter {
     void this.#publishAll();
   }
 
+  #configuration() {
+    return rtcConfiguration(this.#iceServers, { relayOnly: this.#relayOnly });
+  }
+
+  /** The server renews credentials before they expire. @param {IceServer[]} iceServers */
+  #useIceServers(iceServers) {
+    if (this.#ended || sameServers(iceServers, this.#iceServers)) return;
+    this.#iceServers = iceServers;
+    for (const side of [this.publisher, this.subscriber]) side?.reconfigure(this.#configuration()).catch(() => {});
+  }
+
   #connect() {
     this.publisher?.close();
     this.subscriber?.close();
-    const iceServers = this.#signaling.welcome?.ice_servers ?? [];
-    const publisher = new Publisher({ signaling: this.#signaling, codec: this.#codec, iceServers, encryption: this.encryption });
-    const subscriber = new Subscriber({ signaling: this.#signaling, iceServers, encryption: this.encryption });
+    const configuration = this.#configuration();
+    const publisher = new Publisher({ signaling: this.#signaling, codec: this.#codec, configuration, encryption: this.encryption });
+    const subscriber = new Subscriber({ signaling: this.#signaling, configuration, encryption: this.encryption });
     subscriber.on("track", (track) => this.emit("track", track));
     subscriber.on("ended", (track) => {
       this.#layerRequests.forget(track.track_id);

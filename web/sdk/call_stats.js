@@ -1,3 +1,4 @@
+import { mediaPath } from "./ice.js";
 import { linkQuality, receivedBy, sent, uplink } from "./stats.js";
 
 /** @import { SentStats, TrackStats, LinkQuality } from "./stats.js" */
@@ -11,6 +12,9 @@ export class CallStats {
   /** @type {TrackStats[]} */ tracks = [];
   /** @type {SentStats[]} */ sent = [];
   /** @type {LinkQuality} */ link = { rttMs: 0, lossPercent: 0, score: 3, reason: "good" };
+  /** How media gets to the server and from it, see `mediaPath`; empty while it does not. */
+  publishPath = "";
+  subscribePath = "";
   /** @type {Map<string, {lost: number, packets: number}>} */ #before = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #call;
@@ -38,6 +42,8 @@ export class CallStats {
   async #sample() {
     const { publisher, subscriber } = this.#call;
     const [up, down] = await Promise.all([publisher?.pc.getStats(), subscriber?.pc.getStats()]);
+    this.publishPath = (up && mediaPath(up)?.label) ?? "";
+    this.subscribePath = (down && mediaPath(down)?.label) ?? "";
     const own = up ? uplink(up) : { rttMs: 0, lossPercent: 0 };
     const mids = new Map(publisher?.pc.getTransceivers().map((transceiver) => [transceiver.mid, transceiver]));
     this.sent = up && publisher ? sent(up, (mid) => publisher.sourceOfTransceiver(mids.get(mid)) ?? "") : [];

@@ -4,6 +4,7 @@ export { Call } from "./call.js";
 export { LevelMeter, deviceProblem, listDevices, openDevice, openScreen } from "./devices.js";
 export { CallKeys } from "./e2ee/call_key_exchange.js";
 export { Emitter } from "./emitter.js";
+export { mediaPath } from "./ice.js";
 export { keepSession, takeKeptSession } from "./kept_session.js";
 export { SIMULCAST, shownHeight } from "./layers.js";
 export { Player } from "./player.js";

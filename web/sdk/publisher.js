@@ -1,4 +1,5 @@
 import { CallEncryption } from "./e2ee/call_encryption.js";
+import { reconfigure } from "./ice.js";
 import { SIMULCAST } from "./layers.js";
 import { Recovery } from "./recovery.js";
 
@@ -20,12 +21,12 @@ export class Publisher {
   #encryption;
   #recovery;
 
-  /** @param {{signaling: Signaling, codec: "vp8" | "h264", iceServers?: RTCIceServer[], encryption?: CallEncryption | null}} options */
-  constructor({ signaling, codec, iceServers = [], encryption = null }) {
+  /** @param {{signaling: Signaling, codec: "vp8" | "h264", configuration: RTCConfiguration, encryption?: CallEncryption | null}} options */
+  constructor({ signaling, codec, configuration, encryption = null }) {
     this.#signaling = signaling;
     this.#codec = codec;
     this.#encryption = encryption;
-    this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers });
+    this.pc = new RTCPeerConnection(configuration);
     this.#recovery = new Recovery(this.pc, () => this.restart());
   }
 
@@ -101,6 +102,11 @@ export class Publisher {
     if (this.#slots.size === 0) return;
     this.pc.restartIce();
     this.negotiate().catch(ignoreLost);
+  }
+
+  /** Uses other ICE servers from now on; a relay is asked for anew. @param {RTCConfiguration} configuration */
+  async reconfigure(configuration) {
+    if (await reconfigure(this.pc, configuration)) this.restart();
   }
 
   networkChanged() {

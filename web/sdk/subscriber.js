@@ -1,4 +1,5 @@
 import { Emitter } from "./emitter.js";
+import { reconfigure } from "./ice.js";
 import { Recovery } from "./recovery.js";
 
 /** @import { CallEncryption } from "./e2ee/call_encryption.js" */
@@ -18,15 +19,15 @@ export class Subscriber extends Emitter {
   #busy = false;
   #revision = -1;
   #signaling;
-  #iceServers;
+  #configuration;
   #encryption;
   #closed = false;
 
-  /** @param {{signaling: Signaling, iceServers?: RTCIceServer[], encryption?: CallEncryption | null}} options */
-  constructor({ signaling, iceServers = [], encryption = null }) {
+  /** @param {{signaling: Signaling, configuration: RTCConfiguration, encryption?: CallEncryption | null}} options */
+  constructor({ signaling, configuration, encryption = null }) {
     super();
     this.#signaling = signaling;
-    this.#iceServers = iceServers;
+    this.#configuration = configuration;
     this.#encryption = encryption;
     this.pc = this.#connection();
     this.recovery = new Recovery(this.pc, () => this.restart());
@@ -53,6 +54,12 @@ export class Subscriber extends Emitter {
     this.#signaling.request("restart_ice").catch(() => {});
   }
 
+  /** Uses other ICE servers from now on; a relay is asked for anew. @param {RTCConfiguration} configuration */
+  async reconfigure(configuration) {
+    this.#configuration = configuration;
+    if (await reconfigure(this.pc, configuration)) this.restart();
+  }
+
   networkChanged() {
     this.recovery.now();
   }
@@ -66,7 +73,7 @@ export class Subscriber extends Emitter {
   }
 
   #connection() {
-    return new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: this.#iceServers });
+    return new RTCPeerConnection(this.#configuration);
   }
 
   /** @param {SubscribeOffer} offer */
