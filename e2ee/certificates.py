@@ -14,6 +14,9 @@ __all__ = ["NO_HASH", "DeviceCertificate", "DeviceList", "device_key_signature",
 
 _VERSION = 1
 _MAX_SUITES = 8
+# The same certificate comes with a device list, with each bundle and with a linked device: it is read and verified once. What is
+# kept is public, and a failure is not kept. 1,024 devices are those of the largest group, and a kilobyte each stays near a megabyte.
+_KEPT_CERTIFICATES = 1_024
 _HASH_BYTES = 32
 # What the first list of an account names as the one before it.
 NO_HASH = bytes(_HASH_BYTES)
@@ -68,27 +71,7 @@ class DeviceCertificate:
     @staticmethod
     def parse(data: bytes) -> DeviceCertificate:
         """Read a certificate without checking signatures or keys; `MalformedMessage` for anything that is not laid out as one."""
-        reader = Reader(data)
-        _check_version(reader.u8(), "device certificate")
-        user_id, device_id = reader.user(), reader.device_id()
-        account, signing, agreement = reader.take(KEY_BYTES), reader.take(KEY_BYTES), reader.take(KEY_BYTES)
-        created = reader.u64()
-        suites = tuple(reader.take(reader.u8()))
-        _check_suites(suites)
-        device_signature = reader.take(SIGNATURE_BYTES)
-        reader.take(SIGNATURE_BYTES)
-        reader.done()
-        return DeviceCertificate(
-            user_id=user_id,
-            device_id=device_id,
-            account=account,
-            signing=signing,
-            agreement=agreement,
-            created=created,
-            suites=suites,
-            device_signature=device_signature,
-            encoded=data,
-        )
+        return _parse_certificate(data)
 
     def verify(self) -> None:
         """Check both signatures and all three keys: `BadSignature` or `InvalidKey`."""
@@ -102,9 +85,32 @@ class DeviceCertificate:
             raise UntrustedIdentity("a known device has another signing key", old=known.signing, new=self.signing)
 
 
-# The same certificate comes with a device list, with each bundle and with a linked device: it is verified once. What is kept is
-# public, and a failure is not kept. 1,024 devices are those of the largest group, and some 400 bytes each stay under a megabyte.
-@lru_cache(maxsize=1_024)
+@lru_cache(maxsize=_KEPT_CERTIFICATES)
+def _parse_certificate(data: bytes) -> DeviceCertificate:
+    reader = Reader(data)
+    _check_version(reader.u8(), "device certificate")
+    user_id, device_id = reader.user(), reader.device_id()
+    account, signing, agreement = reader.take(KEY_BYTES), reader.take(KEY_BYTES), reader.take(KEY_BYTES)
+    created = reader.u64()
+    suites = tuple(reader.take(reader.u8()))
+    _check_suites(suites)
+    device_signature = reader.take(SIGNATURE_BYTES)
+    reader.take(SIGNATURE_BYTES)
+    reader.done()
+    return DeviceCertificate(
+        user_id=user_id,
+        device_id=device_id,
+        account=account,
+        signing=signing,
+        agreement=agreement,
+        created=created,
+        suites=suites,
+        device_signature=device_signature,
+        encoded=data,
+    )
+
+
+@lru_cache(maxsize=_KEPT_CERTIFICATES)
 def _verify_certificate(encoded: bytes) -> None:
     certificate = DeviceCertificate.parse(encoded)
     check_agreement_key(certificate.agreement)

@@ -2,7 +2,7 @@
 
 - Ed25519 by libsodium: OpenSSL accepts a forged signature under a public key of small order, libsodium refuses it, and is faster.
 - X25519 by libsodium on raw bytes; an all-zero result is refused there.
-- AES-256-GCM and ML-KEM-768 (FIPS 203) by OpenSSL through `cryptography`; HMAC, and HKDF over it, through the standard library.
+- AES-256-GCM, HKDF and ML-KEM-768 (FIPS 203) by OpenSSL through `cryptography`; HMAC through the standard library's SHA-256.
 
 Private keys are raw seeds (32 bytes; 64 for ML-KEM), for that is what is stored. Nothing here keeps, logs or prints a secret. What
 Python cannot promise, constant time of its own operations and wiping of memory, is said in docs/topics/e2ee.md.
@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from nacl import bindings as sodium
 from nacl.exceptions import BadSignatureError, CryptoError
 
@@ -67,19 +69,22 @@ KEM_PUBLIC_BYTES = 1184
 KEM_CIPHERTEXT_BYTES = 1088
 KEM_SEED_BYTES = 64
 EMPTY_SALT = bytes(32)
-# RFC 5869: the block counter is one byte.
 _HMAC_BLOCK_BYTES = 64
 _INNER_PAD, _OUTER_PAD = (int.from_bytes(bytes([pad]) * _HMAC_BLOCK_BYTES, "little") for pad in (0x36, 0x5C))
+_SHA256 = hashes.SHA256()
+# RFC 5869: the block counter is one byte.
 _HKDF_MAX_BYTES = 255 * 32
 
 # Fills the number of bytes asked for. Only tests pass another one than the system's.
 Random = Callable[[int], bytes]
 system_random: Random = os.urandom
 
-# The points of order 1, 2, 4 and 8 of Curve25519 and their forms that are not canonical (RFC 7748 section 6.1), with the high bit
-# cleared, which X25519 ignores. libsodium refuses the agreements they would give; naming them refuses the key where it enters.
+# The points of order 1, 2, 4 and 8 of Curve25519 and their forms that are not canonical (RFC 7748 section 6.1), each with the high
+# bit, which X25519 ignores, cleared and set. libsodium refuses the agreements they would give; naming them refuses the key where it
+# enters.
 _SMALL_ORDER_X25519 = frozenset(
-    bytes.fromhex(point)
+    (int.from_bytes(bytes.fromhex(point), "little") | high).to_bytes(32, "little")
+    for high in (0, 1 << 255)
     for point in (
         "0000000000000000000000000000000000000000000000000000000000000000",
         "0100000000000000000000000000000000000000000000000000000000000000",
@@ -128,8 +133,8 @@ def _hmac_pads(key: bytes) -> tuple[bytes, bytes]:
 def hmac_sha256(key: bytes, message: bytes) -> bytes:
     """HMAC-SHA256 (RFC 2104).
 
-    Composed of SHA-256, here and in the two functions below: `hmac.digest` looks the algorithm up and prepares the key for each
-    message, which is most of the cost of the short ones here (twice in each step of a chain, four times in each root step).
+    Composed of SHA-256, here and in `hmac_pair`: `hmac.digest` looks the algorithm up and prepares the key for each
+    message, which is most of the cost of the short ones here (twice in each step of a chain).
     """
     sha = hashlib.sha256
     inner, outer = _hmac_pads(key)
@@ -145,22 +150,18 @@ def hmac_pair(key: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes]:
 
 def hkdf(salt: bytes, ikm: bytes, info: bytes, length: int) -> bytes:
     """HKDF-SHA256 (RFC 5869); `LimitReached` above 8,160 bytes. An empty salt is that of the RFC, 32 zero bytes."""
-    return hkdf_expand(hmac_sha256(salt, ikm), info, length)
+    return HKDF(_SHA256, _hkdf_length(length), salt, info).derive(ikm)
 
 
 def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
     """The second half of `hkdf`, from a pseudorandom key of 32 bytes."""
+    return HKDFExpand(_SHA256, _hkdf_length(length), info).derive(prk)
+
+
+def _hkdf_length(length: int) -> int:
     if length > _HKDF_MAX_BYTES:
         raise LimitReached(f"HKDF-SHA256 gives at most {_HKDF_MAX_BYTES} bytes, not {length}")
-    sha = hashlib.sha256
-    inner, outer = _hmac_pads(prk)
-    block = keys = sha(outer + sha(inner + info + b"\x01").digest()).digest()
-    counter = 1
-    while len(keys) < length:
-        counter += 1
-        block = sha(outer + sha(inner + block + info + counter.to_bytes(1, "big")).digest()).digest()
-        keys += block
-    return keys[:length]
+    return length
 
 
 def open_sealed(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
@@ -180,7 +181,7 @@ def open_sealed(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
 
 def check_agreement_key(public: bytes) -> bytes:
     """The X25519 public key itself; `InvalidKey` for a wrong length or small order."""
-    if len(public) != KEY_BYTES or (public[:31] + bytes([public[31] & 0x7F])) in _SMALL_ORDER_X25519:
+    if len(public) != KEY_BYTES or public in _SMALL_ORDER_X25519:
         raise InvalidKey("an X25519 public key is not valid")
     return public
 

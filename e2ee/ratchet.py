@@ -310,21 +310,21 @@ class Ratchet(NoPickle):
     def _open_header(self, nonce: bytes, sealed: bytes) -> tuple[int, bytes]:
         """The chain that a header belongs to, and the header: chains with skipped keys first, then the present and the next one."""
         aad, step = self._aad, self._step
-        for past, header_key in self._skipped.chains() if self._skipped else ():
-            if past != step:
-                try:
-                    return past, header_key.cipher.decrypt(nonce, sealed, aad)
-                except InvalidTag:
-                    pass
-        if self._receiving is not None:
+        candidates = [(past, key) for past, key in self._skipped.chains() if past != step] if self._skipped else []
+        following = (step + 1, self._next_receive_header)
+        if self._receiving is None:
+            candidates.append(following)
+        elif self._sending is None:
+            # The other side cannot have turned to a key that it was not sent.
+            candidates += ((step, self._receiving.header), following)
+        else:
+            candidates += (following, (step, self._receiving.header))
+        for found, header_key in candidates:
             try:
-                return step, self._receiving.header.cipher.decrypt(nonce, sealed, aad)
+                return found, header_key.cipher.decrypt(nonce, sealed, aad)
             except InvalidTag:
                 pass
-        try:
-            return step + 1, self._next_receive_header.cipher.decrypt(nonce, sealed, aad)
-        except InvalidTag:
-            raise DecryptionFailed("no key of the session opens the message") from None
+        raise DecryptionFailed("no key of the session opens the message")
 
     def _open_body(self, message_key: bytes, message: bytes, outer: bytes) -> bytes:
         aad = self._transcript + outer + message[:_NONCE_END]
