@@ -14,8 +14,8 @@ __all__ = ["NO_HASH", "DeviceCertificate", "DeviceList", "device_key_signature",
 
 _VERSION = 1
 _MAX_SUITES = 8
-# The same certificate comes with a device list, with each bundle and with a linked device: it is read and verified once. What is
-# kept is public, and a failure is not kept. 1,024 devices are those of the largest group, and a kilobyte each stays near a megabyte.
+# The same certificate comes with a device list, with each bundle and with a linked device: it is read and verified once. What
+# is kept is public, and a failure is not. 1,024 devices are those of the largest group, and a kilobyte each stays near a megabyte.
 _KEPT_CERTIFICATES = 1_024
 _HASH_BYTES = 32
 # What the first list of an account names as the one before it.
