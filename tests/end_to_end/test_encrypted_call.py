@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import base64
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page
 
-from salam_server import Engine, serving
-from tests.support.browser import until
+from e2ee.frames import Codec
+from e2ee.sframe import Header
+from salam_server import Engine, Site, serving
+from signaling.messages import ParticipantLeft, Removed
+from signaling.secure_messages import SendSecure
+from tests.support.browser import debug, until
 from tests.support.engine import dev_settings
+from tests.support.tap import Tap
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-PARTY = (Path(__file__).parents[1] / "support" / "encrypted_party.js").read_text()
+SUPPORT = Path(__file__).parents[1] / "support"
+PARTY = (SUPPORT / "encrypted_party.js").read_text()
+COLLECTOR = (SUPPORT / "frame_collector.js").read_text()
+KEPT_KEYS = (SUPPORT / "kept_keys.js").read_text()
+# One camera is enough to be looked at, and two more would only keep the machine busy.
+NO_CAMERA = """
+const devices = navigator.mediaDevices;
+const open = devices.getUserMedia.bind(devices);
+devices.getUserMedia = (wanted) => (wanted.video ? Promise.reject(new DOMException("", "NotFoundError")) : open(wanted));
+"""
+# Of each track, before the removal and after it.
+ENOUGH_FRAMES = 60
 State = dict[str, Any]
+Frame = dict[str, str]
 
 
 class Party:
@@ -44,8 +63,10 @@ class Party:
         await self.page.evaluate("([id, height]) => party.call.setShownHeight(id, height)", [track["track_id"], height])
 
 
-async def enter(context: BrowserContext, url: str, name: str, **options: bool | str) -> Party:
+async def enter(context: BrowserContext, url: str, name: str, *scripts: str, **options: bool | str) -> Party:
     page = await context.new_page()
+    for script in scripts:
+        await page.add_init_script(script)
     await page.goto(f"{url}/")
     return Party(page, await page.evaluate(PARTY, {"name": name, **options}))
 
@@ -83,7 +104,7 @@ async def is_dropped(receiver: Party, sender: Party, kind: str, code: str) -> No
         assert after["frames_decoded"] == still["frames_decoded"]
 
 
-async def _more(count: Any, than: int) -> bool:
+async def _more(count: Any, than: float) -> bool:
     return bool(await count() > than)
 
 
@@ -172,3 +193,146 @@ async def test_h264_is_encrypted_through_the_forwarding_unit_too(tmp_path: Path,
         assert small["height"] == again["height"] < large["height"]
         assert "h264" in small["codec"].lower()
         assert not large["counts"]["dropped"].keys() - {"unknown_frame_key"}
+
+
+async def join(context: BrowserContext, site: Site, name: str, *scripts: str) -> tuple[Page, str]:
+    """Somebody in the room with the page that everybody has, encrypted, and who they are there."""
+    page = await context.new_page()
+    for script in scripts:
+        await page.add_init_script(script)
+    await page.goto(f"{site.url}/room/blue?name={name}&join=1&e2ee=1")
+
+    async def ready() -> bool:
+        return ((await debug(page)).get("secure") or {}).get("state") == "ready"
+
+    await until(ready, f"{name} is in the room with keys")
+    return page, str((await debug(page))["participant_id"])
+
+
+async def receives(page: Page, sender: str, kind: str) -> None:
+    """Wait until more of somebody's track is seen or heard than now."""
+
+    async def amount() -> float:
+        tracks = (await debug(page)).get("tracks", [])
+        return sum(decoded(track) for track in tracks if (track["participant"], track["kind"]) == (sender, kind))
+
+    before = await amount()
+    await until(lambda: _more(amount, before + (20 if kind == "video" else 0)), f"{kind} is decoded")
+
+
+async def kid(page: Page) -> int:
+    now = (await debug(page))["encryption"]["kid"]
+    return int(now["generation"] << 4 | now["step"])
+
+
+def generation_of(frame: Frame) -> int:
+    """Of which generation of its sender's keys a forwarded frame says it is."""
+    return _parts(frame)[1].kid >> 4
+
+
+def claiming(frame: Frame, kid: int) -> Frame:
+    """The frame, saying that it is under another key."""
+    codec, (clear, header, sealed) = Codec.named(frame["codec"]), _parts(frame)
+    changed = codec.join(clear, Header(kid, header.counter).encode() + sealed)
+    return {**frame, "data": base64.b64encode(changed).decode()}
+
+
+def _parts(frame: Frame) -> tuple[bytes, Header, bytes]:
+    clear, sealed = Codec.named(frame["codec"]).split_sealed(base64.b64decode(frame["data"]))
+    header, length = Header.parse(sealed)
+    return clear, header, sealed[length:]
+
+
+class Collector:
+    """A tab in the room that has no keys and offers none: it is forwarded everything, and keeps it."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    async def count(self) -> int:
+        return int(await self._page.evaluate("() => collected.length"))
+
+    async def since(self, start: int) -> list[Frame]:
+        frames: list[Frame] = await self._page.evaluate("(start) => collected.slice(start)", start)
+        return frames
+
+    async def enough(self, start: int, tracks: set[tuple[str, str]], newer_than: int = -1) -> list[Frame]:
+        """Wait for enough frames of each track (sender, source) under later generations than that; everything since ``start``."""
+
+        async def collected() -> list[Frame] | None:
+            frames = await self.since(start)
+            counts = Counter((frame["sender"], frame["stream"]) for frame in frames if generation_of(frame) > newer_than)
+            return frames if all(counts[track] >= ENOUGH_FRAMES for track in tracks) else None
+
+        found: list[Frame] = await until(collected, "enough frames of every track are forwarded")
+        return found
+
+
+async def test_a_removed_member_opens_nothing_with_what_it_has(
+    tmp_path: Path, browser: Browser, context: BrowserContext, monkeypatch: pytest.MonkeyPatch, record_property: Any
+) -> None:
+    tap = Tap(monkeypatch)
+    async with serving(Engine(dev_settings(tmp_path, live=False))) as site:
+        amal, amal_id = await join(context, site, "Amal")
+        badr, badr_id = await join(context, site, "Badr", NO_CAMERA)
+        dina, dina_id = await join(context, site, "Dina", NO_CAMERA, KEPT_KEYS)
+        outside = await browser.new_context(bypass_csp=True)
+        collector = Collector((await enter(outside, site.url, "Robot", COLLECTOR, encrypted=False)).page)
+        for page, sender, kind in (
+            (dina, amal_id, "video"),
+            (dina, badr_id, "audio"),
+            (badr, amal_id, "video"),
+            (amal, dina_id, "audio"),
+        ):
+            await receives(page, sender, kind)
+        tracks = {(amal_id, "camera"), (amal_id, "microphone"), (badr_id, "microphone")}
+        before = await collector.enough(await collector.count(), tracks)
+        old = {amal_id: await kid(amal), badr_id: await kid(badr)}
+        generations = {sender: number >> 4 for sender, number in old.items()}
+        said_before = len(tap.seen)
+
+        # The moderator's own button, on Dina's tile.
+        await amal.bring_to_front()
+        tile = amal.locator("salam-tile", has_text="Dina")
+        await tile.hover()
+        await tile.locator("[aria-label^='Moderate']").click()
+        start = await collector.count()
+        await amal.get_by_role("menuitem", name="Remove from room").click()
+
+        await dina.get_by_role("heading", name="You were removed").wait_for()
+        assert "A moderator took you out of this room." in (await dina.locator("salam-state").text_content() or "")
+        assert not await dina.locator("#call").is_visible()
+        for page, own in ((amal, amal_id), (badr, badr_id)):
+
+            async def renewed(page: Page = page, own: str = own) -> bool:
+                return await kid(page) >> 4 > generations[own]
+
+            await until(renewed, "a fresh key after the removal")
+        after = await collector.enough(start, tracks, newer_than=max(generations.values()))
+
+        # The same code opens everything from before, and nothing under a key that was made after it.
+        earlier = [frame for frame in before if frame["sender"] != dina_id]
+        assert await dina.evaluate("tryToOpen", earlier) == [""] * len(earlier)
+        kept = [frame for frame in after if frame["sender"] != dina_id]
+        fresh = [frame for frame in kept if generation_of(frame) > generations[frame["sender"]]]
+        assert {(frame["sender"], frame["stream"]) for frame in fresh} == tracks
+        assert await dina.evaluate("tryToOpen", fresh) == ["unknown_frame_key"] * len(fresh)
+        # Nor with the old key itself, which is still there: a frame that claims to be under it is tried.
+        claims = [claiming(frame, old[frame["sender"]]) for frame in fresh]
+        assert await dina.evaluate("tryToOpen", claims) == ["decryption_failed"] * len(claims)
+        for track in tracks:
+            numbers = [generation_of(frame) for frame in kept if (frame["sender"], frame["stream"]) == track]
+            assert numbers == sorted(numbers), "who has begun with the fresh key does not go back"
+
+        # Nobody so much as tried to send Dina anything since, and the others go on.
+        later = tap.seen[said_before:]
+        removed_at = next(at for at, message in enumerate(later) if isinstance(message, Removed))
+        sent = [envelope for message in later[removed_at:] if isinstance(message, SendSecure) for envelope in message.messages]
+        assert sent
+        assert dina_id not in {envelope.participant_id for envelope in sent}
+        assert {message.reason for message in later if isinstance(message, ParticipantLeft)} == {"removed"}
+        await receives(badr, amal_id, "video")
+        await receives(amal, badr_id, "audio")
+        frames = {"before": len(earlier), "after, old key": len(kept) - len(fresh), "after, fresh key": len(fresh)}
+        record_property("frames", frames)
+        await outside.close()

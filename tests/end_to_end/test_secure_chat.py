@@ -7,42 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import msgspec
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page
 
 from salam_server import Engine, Site, serving
-from signaling import Codec, SignalingClient
+from signaling import SignalingClient
 from tests.support.browser import debug, until
 from tests.support.engine import dev_settings
 from tests.support.secure_robot import SecureRobot
+from tests.support.tap import Tap
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 SECRET = "nobody but these two should read this"
-
-
-class Tap:
-    """Everything that the server reads and writes on WebSockets."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.seen: list[Any] = []
-        decode, encode = Codec.decode_request, Codec.encode
-
-        def decoding(codec: Codec, frame: bytes | str) -> Any:
-            self.seen.append(request := decode(codec, frame))
-            return request
-
-        def encoding(codec: Codec, message: Any) -> bytes:
-            self.seen.append(message)
-            return encode(codec, message)
-
-        monkeypatch.setattr(Codec, "decode_request", decoding)
-        monkeypatch.setattr(Codec, "encode", encoding)
-
-    def holds(self, text: str) -> bool:
-        """Whether the text is in any field of any message, those with bytes included."""
-        return any(text.encode() in msgspec.msgpack.encode(message) for message in self.seen)
 
 
 @pytest.fixture
