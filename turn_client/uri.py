@@ -101,6 +101,8 @@ def parse_server_uri(text: str) -> ServerUri:
         raise _error(text, f"there is no colon after {scheme_text!r}")
     if rest.startswith("//"):
         raise _error(text, f"the host follows {scheme_text}: directly, without //")
+    if "@" in rest:
+        raise _error(text, "it has no user and no password: credentials are given apart")
     hostport, question, query = rest.partition("?")
     transport = _parse_query(text, scheme, query) if question else None
     host, port = _parse_hostport(text, hostport)
@@ -154,8 +156,8 @@ def _parse_host(text: str, host: str) -> str:
         raise _error(text, "it names no host")
     if not name.isascii():
         raise _error(text, "a name outside ASCII is written in its xn-- form")
-    if "@" in name or "/" in name:
-        raise _error(text, "it has no user and no path: allowed are a host and a port")
+    if "/" in name:
+        raise _error(text, "it has no path: allowed are a host and a port")
     labels = name.split(".")
     # A name cannot end in a number; what does is an IPv4 address or a mistake in one.
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):

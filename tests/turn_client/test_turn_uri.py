@@ -117,7 +117,7 @@ def test_what_is_refused_and_why(text: str, says: str) -> None:
 
 
 def test_a_password_that_does_not_belong_there_is_not_repeated() -> None:
-    with pytest.raises(ConfigError, match=r"no user|brackets") as caught:
+    with pytest.raises(ConfigError, match="no user") as caught:
         parse_server_uri("turn:alice:hunter2@example.org")
     assert "hunter2" not in caught.value.message
 
