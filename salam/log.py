@@ -26,7 +26,7 @@ _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:])(?=[0-9a-fA-F:]*::|(?:[0-9a-fA-F]{1,4}:){7})[0-9a-fA-F:]+(?:%\w+)?(?![\w:])")
 _JWT = re.compile(r"\beyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]*")
 _NAMED_SECRET = re.compile(
-    r"(?i)\b(token|secret|password|passwd|pwd|authorization|api_key|access_key|ice-pwd|bearer)(['\"]?\s*[=:]\s*['\"]?|\s+)"
+    r"(?i)\b(token|secret|credential|password|passwd|pwd|authorization|api_key|access_key|ice-pwd|bearer)(['\"]?\s*[=:]\s*['\"]?|\s+)"
     r"(?!<)(?:bearer\s+)?[^\s'\"&,;)}\]]+"
 )
 # Addresses that name no person: any, loopback.

@@ -226,7 +226,7 @@ def _run(settings: Settings, started: Callable[[Site], Awaitable[None]]) -> None
     from salam_server.engine import Engine
     from salam_server.run import run_until_signal
 
-    redactor = Redactor(show_addresses=settings.log_addresses, secrets=(settings.secret,) if settings.secret else ())
+    redactor = Redactor(show_addresses=settings.log_addresses, secrets=settings.secrets)
     configure_logging(style=settings.log_format, level=settings.log_level, redactor=redactor)
 
     async def serve_engine() -> None:

@@ -17,9 +17,9 @@ from salam_server.call_media import SfuCallMedia
 from salam_server.checks import require_codecs
 from salam_server.pages import page_routes
 from salam_server.settings import ENVIRONMENT_PREFIX, Settings
+from salam_server.turn import ice_server_source, open_ice_servers
 from sfu import Worker, WorkerStats
 from signaling import CallMedia, Grants, Limits, NoMedia, SignalingServer, TokenIssuer
-from signaling.messages import IceServer
 from transcode import LiveLimits, LiveOrigin
 
 __all__ = ["Engine"]
@@ -59,7 +59,8 @@ class Engine:
             clock=self.clock,
             metrics=self.metrics,
             limits=Limits(participants_per_room=settings.max_participants, rooms=settings.max_rooms),
-            ice_servers=[IceServer(urls=list(settings.ice_servers))] if settings.ice_servers else [],
+            ice_servers=open_ice_servers(settings),
+            ice_source=ice_server_source(settings),
             server_name=settings.server_name,
             allowed_origins=settings.allowed_origins,
         )

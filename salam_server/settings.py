@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 from salam import ConfigError
 from salam.log import LOG_FORMATS
+from turn_client.uri import parse_server_uri
 
 __all__ = ["ENVIRONMENT_PREFIX", "Settings", "describe_settings", "load_settings"]
 
@@ -24,6 +26,12 @@ DEFAULT_FILE = "salam.toml"
 
 # HMAC-SHA256 keys shorter than the digest weaken it (RFC 2104 section 3, RFC 7518 section 3.2).
 MIN_SECRET_BYTES = 32
+
+# Each client holds a username and its HMAC under this secret, and could try short secrets at its leisure.
+_MIN_TURN_SECRET_BYTES = 16
+# The redaction of logs leaves shorter texts alone, which would take ordinary words with them.
+_MIN_PASSWORD_BYTES = 8
+_USER_INFO = re.compile(r":[^@,'\"\s]*@")
 
 # Variables that share the prefix but belong to the build, the native plane or the tests.
 _NOT_SETTINGS = frozenset({"SALAM_BUILD_NATIVE", "SALAM_NATIVE", "SALAM_VECTORS", "SALAM_CONFIG"})
@@ -110,10 +118,34 @@ def _origins(value: Any) -> tuple[str, ...]:
     return tuple(items)
 
 
-def _secret(value: Any) -> str:
-    if not isinstance(value, str) or (value and len(value.encode()) < MIN_SECRET_BYTES):
-        raise _refuse(f"a text of at least {MIN_SECRET_BYTES} bytes")
-    return value
+def _secret(min_bytes: int) -> Reader:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or (value and len(value.encode()) < min_bytes):
+            raise _refuse(f"a text of at least {min_bytes} bytes")
+        return value
+
+    return read
+
+
+def _server_urls(*schemes: str) -> Reader:
+    allowed = f"URLs that begin with {' or '.join(f'{scheme}:' for scheme in schemes)}, as a list or separated by commas"
+
+    def read(value: Any) -> tuple[str, ...]:
+        items = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+            raise _refuse(allowed)
+        for item in items:
+            if "@" in item:
+                raise _refuse(f"{allowed}; credentials are no part of them, see turn_username and turn_password")
+            try:
+                scheme = parse_server_uri(item).scheme.value
+            except ConfigError as error:
+                raise _refuse(f"{allowed}; {error.message}") from None
+            if scheme not in schemes:
+                raise _refuse(allowed)
+        return tuple(items)
+
+    return read
 
 
 def _setting(default: Any, reader: Reader, help_text: str, *, secret: bool = False) -> Any:
@@ -139,7 +171,7 @@ class Settings:
         (), _origins, "Web origins, besides this server's own, whose pages may open the WebSocket."
     )
     data_dir: Path = _setting(Path(".salam"), _path, "Folder for everything the server stores.")
-    secret: str = _setting("", _secret, "Signs and checks tokens; required without dev.", secret=True)
+    secret: str = _setting("", _secret(MIN_SECRET_BYTES), "Signs and checks tokens; required without dev.", secret=True)
     dev: bool = _setting(False, _boolean, "Development: no tokens needed, POST /dev/token offered. Never on the internet.")
     tls_cert: Path | None = _setting(None, _optional_path, "Certificate chain (PEM) for HTTPS and RTMPS.")
     tls_key: Path | None = _setting(None, _optional_path, "Private key (PEM) of the certificate.")
@@ -151,8 +183,24 @@ class Settings:
     max_rooms: int = _setting(200, _integer(1, 10_000), "Rooms open at once.")
     max_streams: int = _setting(4, _integer(1, 100), "Livestreams at once; each transcodes on about one core.")
     ice_servers: tuple[str, ...] = _setting(
-        (), lambda value: _urls(value), "STUN server URLs handed to clients, such as stun:stun.example:3478."
+        (), _server_urls("stun", "stuns"), "STUN servers that clients are told, such as stun:stun.example:3478."
     )
+    turn_urls: tuple[str, ...] = _setting(
+        (),
+        _server_urls("turn", "turns"),
+        "TURN servers that clients in rooms are told, such as turn:turn.example:3478?transport=udp.",
+    )
+    turn_secret: str = _setting(
+        "",
+        _secret(_MIN_TURN_SECRET_BYTES),
+        "Secret shared with the TURN servers (coturn: static-auth-secret), from which each client's credentials are made.",
+        secret=True,
+    )
+    turn_ttl_s: int = _setting(
+        3600, _integer(10, 604_800), "How long such credentials are good for, in seconds; calls get new ones before."
+    )
+    turn_username: str = _setting("", _text, "Username at TURN servers that share no secret; everybody is told the same.")
+    turn_password: str = _setting("", _secret(_MIN_PASSWORD_BYTES), "Password to turn_username.", secret=True)
     log_format: str = _setting("human", _choice(*LOG_FORMATS), "Form of the log lines.")
     log_level: str = _setting("info", _choice("debug", "info", "warning", "error"), "Least important level that is logged.")
     log_addresses: bool = _setting(False, _boolean, "Show peer addresses in logs; they are personal data.")
@@ -164,6 +212,25 @@ class Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
             given, missing = ("tls_cert", "tls_key") if self.tls_key is None else ("tls_key", "tls_cert")
             raise ConfigError(f"{given} is set but {missing} is not; set both or neither")
+        self._check_turn()
+
+    def _check_turn(self) -> None:
+        if bool(self.turn_username) != bool(self.turn_password):
+            given, missing = ("turn_username", "turn_password") if self.turn_username else ("turn_password", "turn_username")
+            raise ConfigError(f"{given} is set but {missing} is not; set both or neither")
+        if self.turn_secret and self.turn_username:
+            raise ConfigError("turn_secret and turn_username are both set; set the one that the TURN servers know")
+        credentials = "turn_secret" if self.turn_secret else "turn_username" if self.turn_username else ""
+        if credentials and not self.turn_urls:
+            raise ConfigError(f"{credentials} is set but turn_urls is not; name the servers, or set neither")
+        if self.turn_urls and not credentials:
+            raise ConfigError("turn_urls is set but no credentials are; set turn_secret, or turn_username and turn_password")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret that is set: what must never appear in a log, whatever the text around it."""
+        names = [item.name for item in dataclasses.fields(self) if item.metadata["secret"]]
+        return tuple(value for name in names if (value := getattr(self, name)))
 
     @property
     def listen_host(self) -> str:
@@ -179,19 +246,12 @@ class Settings:
             )
 
 
-def _urls(value: Any) -> tuple[str, ...]:
-    items = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
-    schemes = ("stun:", "stuns:")
-    if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item.startswith(schemes) for item in items):
-        raise _refuse("URLs that begin with stun: or stuns:, as a list or separated by commas")
-    return tuple(items)
-
-
 def _read(item: dataclasses.Field[Any], value: Any, shown_key: str) -> Any:
     try:
         return item.metadata["reader"](value)
     except ValueError as allowed:
-        shown = "<secret>" if item.metadata["secret"] else repr(value)
+        # Who writes a URL as "turn:name:password@host" has given away a password by mistake.
+        shown = "<secret>" if item.metadata["secret"] else _USER_INFO.sub(":<secret>@", repr(value))
         raise ConfigError(f"{shown_key} is {shown}; allowed: {allowed}") from None
 
 

@@ -66,6 +66,64 @@ def test_secrets_are_never_shown() -> None:
     assert "at least 32 bytes" in str(caught.value)
 
 
+TURN = ["turn:turn.example:3478?transport=udp", "turns:turn.example"]
+TURN_SECRET = "shared-with-coturn"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"turn_urls": TURN}, ["turn_urls is set", "turn_secret", "turn_username and turn_password"]),
+        ({"turn_secret": TURN_SECRET}, ["turn_secret is set", "turn_urls is not"]),
+        ({"turn_username": "ada"}, ["turn_username is set but turn_password is not"]),
+        ({"turn_password": "long-enough"}, ["turn_password is set but turn_username is not"]),
+        ({"turn_username": "ada", "turn_password": "long-enough"}, ["turn_username is set", "turn_urls is not"]),
+        (
+            {"turn_urls": TURN, "turn_secret": TURN_SECRET, "turn_username": "ada", "turn_password": "long-enough"},
+            ["turn_secret and turn_username"],
+        ),
+        ({"turn_urls": ["stun:turn.example"]}, ["turn_urls", "'stun:turn.example'", "turn: or turns:"]),
+        ({"turn_urls": ["turn:"]}, ["turn_urls", "'turn:'", "turn: or turns:"]),
+        ({"turn_urls": [TURN[0], "turn:turn.example:0"]}, ["turn_urls", "'turn:turn.example:0'", "1 to 65535"]),
+        ({"turn_urls": 7}, ["turn_urls", "7", "turn: or turns:"]),
+        ({"ice_servers": ["turn:turn.example"]}, ["ice_servers", "'turn:turn.example'", "stun: or stuns:"]),
+        ({"turn_ttl_s": 9}, ["turn_ttl_s", "9", "10 to 604800"]),
+    ],
+)
+def test_relays_that_cannot_be_used_are_refused(given: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings(dev=True, **given)  # type: ignore[arg-type]
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_secrets_of_relays_are_never_shown() -> None:
+    with_secret = Settings(turn_urls=TURN, turn_secret=TURN_SECRET, secret=SECRET)  # type: ignore[arg-type]
+    assert TURN_SECRET not in repr(with_secret)
+    assert set(with_secret.secrets) == {SECRET, TURN_SECRET}
+    with_password = Settings(turn_urls=TURN, turn_username="ada", turn_password="p4ssw0rd")  # type: ignore[arg-type]
+    assert "p4ssw0rd" not in repr(with_password)
+    assert with_password.secrets == ("p4ssw0rd",)
+    for environment in (
+        {"SALAM_TURN_SECRET": "too-short"},
+        {"SALAM_TURN_PASSWORD": "tiny"},
+        {"SALAM_TURN_URLS": "turn:ada:p4ssw0rd@turn.example"},
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load_settings(environment=environment, directory=Path("/nonexistent"))
+        (variable, value), *_ = environment.items()
+        assert variable in str(caught.value)
+        assert value not in str(caught.value)
+        assert "p4ssw0rd" not in str(caught.value)
+
+
+def test_relays_come_from_the_environment_too() -> None:
+    environment = {"SALAM_TURN_URLS": ", ".join(TURN), "SALAM_TURN_SECRET": TURN_SECRET, "SALAM_TURN_TTL_S": "600"}
+    settings = load_settings(environment=environment, directory=Path("/nonexistent"))
+    assert settings.turn_urls == tuple(TURN)
+    assert (settings.turn_secret, settings.turn_ttl_s) == (TURN_SECRET, 600)
+
+
 def test_without_dev_a_secret_is_needed() -> None:
     with pytest.raises(ConfigError, match="SALAM_SECRET"):
         Settings().require_secret()
