@@ -49,6 +49,10 @@ class AllocationConfig:
     """A channel is bound at this datagram to a peer: most peers of an ICE agent get one check and no more. 0: never by itself."""
     idle_peer_s: float = 600.0
     """A peer without traffic either way is not refreshed after this long; one that was asked for by `bind` always is."""
+    permission_lifetime_s: float = 300.0
+    """RFC 8656 section 9; shorter only for a server that is configured against the RFC. Refreshed after four fifths of it."""
+    channel_lifetime_s: float = 600.0
+    """RFC 8656 section 12, likewise."""
     keepalive_s: float = 15.0
     """Silence towards the server after which a Binding indication keeps the NAT's mapping (RFC 8445 section 11); 0: never."""
 
@@ -72,6 +76,8 @@ class AllocationConfig:
             raise ConfigError("tcp_relay excludes even_port, dont_fragment and reservation_token (RFC 6062 section 4.1)")
         if len(self.software) > 127:
             raise ConfigError("software has fewer than 128 characters (RFC 8489 section 14.14)")
+        if self.permission_lifetime_s <= 0 or self.channel_lifetime_s <= 0:
+            raise ConfigError("permission_lifetime_s and channel_lifetime_s are more than 0")
         for name in ("max_peers", "max_queued_packets", "max_queued_bytes", "max_events"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it is at least 1")

@@ -13,13 +13,22 @@ from turn_client.errors import BadCredentials, BidDown, TurnError
 from turn_client.opaque_string import opaque_string, prepared_password
 from turn_client.stun import Attribute, MessageClass, StunMessage, build_message
 
-__all__ = ["Authenticator", "Challenge", "LongTermCredentials", "PasswordAlgorithm", "SecurityFeature", "Signature", "nonce_features"]
+__all__ = [
+    "Authenticator",
+    "Challenge",
+    "LongTermCredentials",
+    "PasswordAlgorithm",
+    "SecurityFeature",
+    "Signature",
+    "nonce_features",
+]
 
 # RFC 8489 section 9.2: what a nonce of a server that knows the security features starts with.
 _NONCE_COOKIE = b"obMatJos2"
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 # The 24 feature bits as four base64 characters.
 _FEATURE_CHARACTERS = 4
+_SHA256_BYTES = 32
 # RFC 8489 section 14.3: "fewer than 509 bytes".
 _MAX_USERNAME_BYTES = 508
 
@@ -150,8 +159,14 @@ class Signature:
     nonce: bytes
 
     def verifies(self, message: StunMessage) -> bool:
-        """Whether ``message`` carries the integrity that answers this request."""
-        return message.check_integrity_sha256(self.key) if self.sha256 else message.check_integrity(self.key)
+        """Whether ``message`` carries the integrity that answers this request.
+
+        TURN does not allow a truncated SHA-256 (RFC 8489 section 14.6 leaves that to the usage).
+        """
+        if not self.sha256:
+            return message.check_integrity(self.key)
+        value = message.get(Attribute.MESSAGE_INTEGRITY_SHA256)
+        return value is not None and len(value) == _SHA256_BYTES and message.check_integrity_sha256(self.key)
 
 
 class Authenticator:
@@ -178,10 +193,20 @@ class Authenticator:
         if old is None or (old.realm, old.algorithm, old.anonymous) != (challenge.realm, challenge.algorithm, challenge.anonymous):
             self._key = None
 
+    def copy(self) -> Authenticator:
+        """Return another with the same credentials and challenge, for a second connection: some servers keep a nonce for each."""
+        twin = Authenticator(self.credentials)
+        twin.challenge = self.challenge
+        return twin
+
     def renew(self, credentials: LongTermCredentials) -> None:
         """Sign the next requests with other credentials."""
         self.credentials = credentials
         self._key = None
+
+    def key(self) -> bytes | None:
+        """The key that the next request is signed with, None before the first challenge."""
+        return None if self.challenge is None else self._material(self.challenge)[0]
 
     def build(self, method: int, transaction_id: bytes, attributes: Iterable[tuple[int, bytes]]) -> tuple[bytes, Signature | None]:
         """Serialise a request, signed when a challenge is known, and say how it was signed."""

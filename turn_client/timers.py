@@ -27,6 +27,9 @@ class Timers(Generic[KeyT]):
     def __len__(self) -> int:
         return len(self._live)
 
+    def __contains__(self, key: KeyT) -> bool:
+        return key in self._live
+
     @property
     def next_s(self) -> float:
         """The earliest deadline, infinity without one."""
