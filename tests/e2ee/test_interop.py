@@ -11,15 +11,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 
-from e2ee import content as contents
 from e2ee.attachment import AttachmentDescriptor, AttachmentOpener, AttachmentSealer
 from e2ee.backup import BACKUP_HEADER_BYTES, unlock
 from e2ee.backup_records import BackupReader, BackupWriter
 from e2ee.certificates import DeviceCertificate, DeviceList, issue_device_list
-from e2ee.content import SenderKeyDistribution
 from e2ee.errors import E2EEError
-from e2ee.group import Delivery, SenderKeyGroup
-from e2ee.group_operation import Member, OperationKind, Role
+from e2ee.group_operation import OperationKind, Role
 from e2ee.handshake import LocalDevice, PreKeyMessage, initiate, respond
 from e2ee.limits import Policy
 from e2ee.linking import LinkState, NewDevice, PrimaryDevice
@@ -30,12 +27,11 @@ from e2ee.session import Session
 from tests.e2ee.kat.make_backup import record_json, record_of, secret_of
 from tests.support.e2ee import NOW, local_device, offer
 from tests.support.e2ee_page import e2ee_page, run_module
+from tests.support.interop_group import MOST_ROUNDS_LATE, BadNetwork, InteropGroup, member
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BOTH_SUITES = (1, 2)
-# How many rounds a message may be late: fewer than the receiving chains whose skipped keys are kept.
-MOST_ROUNDS_LATE = 3
 ROUNDS = 40
 PER_ROUND = 25
 
@@ -125,12 +121,9 @@ class Direction:
     """What was sent one way, what is still under way, and what has arrived."""
 
     name: str
-    rng: random.Random
+    network: BadNetwork[tuple[int, bytes]]
     sent: int = 0
-    # The round in which a copy of a message arrives, its number, and its bytes.
-    under_way: list[tuple[int, int, bytes]] = field(default_factory=list)
     arrived: set[int] = field(default_factory=set)
-    lost: int = 0
     repeated: int = 0
 
     def texts(self) -> list[bytes]:
@@ -141,17 +134,8 @@ class Direction:
         return f"{self.name} {number}".encode() * (1 + number % 30)
 
     def put(self, messages: list[bytes], now: int) -> None:
-        for number, message in enumerate(messages, self.sent - PER_ROUND):
-            copies = self.rng.choices([0, 1, 2], [10, 80, 10])[0]
-            self.lost += copies == 0
-            for _ in range(copies):
-                self.under_way.append((now + self.rng.randrange(MOST_ROUNDS_LATE), number, message))
-
-    def due(self, now: int) -> list[tuple[int, bytes]]:
-        arriving = [(number, message) for when, number, message in self.under_way if when <= now]
-        self.under_way = [one for one in self.under_way if one[0] > now]
-        self.rng.shuffle(arriving)
-        return arriving
+        for item in enumerate(messages, self.sent - PER_ROUND):
+            self.network.put(item, now)
 
     def check(self, arriving: list[tuple[int, bytes]], outcomes: list[bytes | str]) -> None:
         """The first copy is read whenever it comes, and no other one ever is."""
@@ -169,14 +153,14 @@ class Direction:
 async def test_a_thousand_messages_each_way_over_a_bad_network(page: Page, first: str) -> None:
     talk = await BEGINNINGS[first](page, f"thousand/{first}")
     rng = random.Random(f"bad network, first {first}")
-    to_there, to_here = Direction("to the browser", rng), Direction("to python", rng)
+    to_there, to_here = Direction("to the browser", BadNetwork(rng)), Direction("to python", BadNetwork(rng))
     for now in range(ROUNDS + MOST_ROUNDS_LATE):
         if now < ROUNDS:
             to_there.put(await talk.encrypt_here(to_there.texts()), now)
             to_here.put(await talk.encrypt_there(to_here.texts()), now)
-        arriving = to_there.due(now)
+        arriving = to_there.network.due(now)
         to_there.check(arriving, await talk.decrypt_there([message for _, message in arriving]))
-        arriving = to_here.due(now)
+        arriving = to_here.network.due(now)
         to_here.check(arriving, await talk.decrypt_here([message for _, message in arriving]))
         if now % 10 == 9:
             # Both sides go on from what a store would have kept.
@@ -184,8 +168,8 @@ async def test_a_thousand_messages_each_way_over_a_bad_network(page: Page, first
             assert reloaded["skipped"] == reloaded["kept"] > 0
     for direction in (to_there, to_here):
         assert direction.sent == ROUNDS * PER_ROUND == 1_000
-        assert len(direction.arrived) == direction.sent - direction.lost
-        assert direction.lost > 50
+        assert len(direction.arrived) == direction.sent - direction.network.lost
+        assert direction.network.lost > 50
         assert direction.repeated > 50
 
 
@@ -205,124 +189,76 @@ async def test_attachments(page: Page, size: int) -> None:
     assert opened == {"content": content.hex(), "mimeType": "text/plain", "name": "a.txt"}
 
 
-class Group:
-    """A group of two devices here (alice, dave) and two in the browser (bob, carol). Sender keys are handed over here."""
-
-    def __init__(self, page: Page, id: str) -> None:
-        self.page, self.id = page, id
-        self.here = {name: local_device(name) for name in ("alice", "dave")}
-        self.certificates = {name: device.certificate for name, device in self.here.items()}
-        self.there: list[str] = []
-        self.groups: dict[str, SenderKeyGroup] = {}
-
-    async def prepare(self) -> None:
-        for name in ("bob", "carol"):
-            made = await ask(self.page, "makeParty", name, name, 1, list(BOTH_SUITES))
-            self.certificates[name] = DeviceCertificate.parse(bytes.fromhex(made["certificate"]))
-            self.there.append(name)
-        await ask(self.page, "know", [one.encoded.hex() for one in self.certificates.values()])
-
-    def resolve(self, user_id: str, device_id: int) -> DeviceCertificate | None:
-        return self.certificates[user_id] if device_id == 1 else None
-
-    def member(self, name: str, role: Role = Role.MEMBER) -> Member:
-        return Member(name, self.certificates[name].account, role)
-
-    async def joined(self, name: str, operations: list[bytes]) -> None:
-        if name in self.there:
-            await ask(self.page, "joinGroup", name, self.id, [one.hex() for one in operations])
-        else:
-            self.groups[name] = SenderKeyGroup.join(self.certificates[name], operations, self.resolve)
-
-    async def apply(self, operation: bytes) -> None:
-        hashes = set()
-        for group in self.groups.values():
-            group.apply(operation, self.resolve)
-            hashes.add(group.state.hashes[-1].hex())
-        for name in self.there:
-            hashes.add((await ask(self.page, "apply", name, self.id, operation.hex()))["hash"])
-        assert len(hashes) == 1
-
-    async def say(self, name: str, text: bytes, members: list[str]) -> dict[str, bytes | str]:
-        """``name`` sends to the group of ``members``, and everybody who ever was in it tries to read."""
-        certificates = [self.certificates[member] for member in members]
-        if name in self.there:
-            prepared = await ask(self.page, "prepareSend", name, self.id, [one.encoded.hex() for one in certificates])
-            keys = {one["user"]: bytes.fromhex(one["content"]) for one in prepared}
-            message = bytes.fromhex(await ask(self.page, "encryptGroup", name, self.id, text.hex()))
-        else:
-            deliveries: list[Delivery[SenderKeyDistribution]] = self.groups[name].prepare_send(certificates, now=NOW)
-            self.groups[name].mark_distributed(deliveries)
-            keys = {user: contents.encode(key) for user, _, key in deliveries}
-            message = self.groups[name].encrypt(text, now=NOW)
-        assert keys.keys() <= set(members)
-        for user, key in keys.items():
-            await self._give(user, name, key)
-        everybody = [one for one in self.certificates if one != name]
-        return {reader: await self._read(reader, name, message) for reader in everybody}
-
-    async def _give(self, to: str, sender: str, key: bytes) -> None:
-        if to in self.there:
-            assert await ask(self.page, "receiveKey", to, self.id, sender, 1, key.hex()) == {"content": ""}
-        else:
-            parsed = contents.parse(key)
-            assert isinstance(parsed, SenderKeyDistribution)
-            self.groups[to].receive_key(sender, 1, parsed)
-
-    async def _read(self, reader: str, sender: str, message: bytes) -> bytes | str:
-        if reader in self.there:
-            outcome = await ask(self.page, "decryptGroup", reader, self.id, sender, 1, message.hex())
-            return bytes.fromhex(outcome["content"]) if "content" in outcome else cast(str, outcome["error"])
-        try:
-            return self.groups[reader].decrypt(sender, 1, message, now=NOW)
-        except E2EEError as error:
-            return error.code
-
-
 async def test_a_group_whose_members_are_removed(page: Page) -> None:
-    group = Group(page, "group")
-    await group.prepare()
+    world = InteropGroup(page, "group")
+    await world.meet()
     names = ["alice", "bob", "carol", "dave"]
-    alice = group.here["alice"]
-    others = [group.member("bob", Role.ADMIN), group.member("carol"), group.member("dave")]
-    group.groups["alice"], created = SenderKeyGroup.create(alice.certificate, alice.signing, others, time=int(NOW))
-    for name in names[1:]:
-        await group.joined(name, [created.encoded])
+    shown = {name: member(world.certificates[name]) for name in names}
+    world.create_here("alice", [member(world.certificates["bob"], Role.ADMIN), shown["carol"], shown["dave"]])
     for name in names:
         text = f"hello from {name}".encode()
-        assert set((await group.say(name, text, names)).values()) == {text}
-    removal = group.groups["alice"].propose(alice.signing, OperationKind.REMOVE, time=int(NOW), users=("carol",))
-    await group.apply(removal.encoded)
-    for name in ("alice", "bob"):
-        assert await group.say(name, b"without carol", ["alice", "bob", "dave"]) == {
+        assert set((await world.say(name, text, names)).values()) == {text}
+    assert len(await world.state_hashes(names)) == 1
+
+    # Everybody is told, the one who is removed too.
+    removal = await world.propose_here("alice", OperationKind.REMOVE, users=("carol",))
+    world.tell("alice", [removal], ["bob", "carol", "dave"])
+    left = ["alice", "bob", "dave"]
+    for name in left:
+        assert await world.say(name, b"without carol", left) == {
             "carol": "not_a_member",
-            **{reader: b"without carol" for reader in ("alice", "bob", "dave") if reader != name},
+            **{reader: b"without carol" for reader in left if reader != name},
         }
-    removal_there = await ask(page, "propose", "bob", group.id, "remove", {"users": ["dave"]})
-    await group.apply(bytes.fromhex(removal_there))
-    assert await group.say("alice", b"two of us", ["alice", "bob"]) == {
-        "bob": b"two of us",
+    assert len(await world.state_hashes(names)) == 1
+
+    # Who is not told that it was removed goes on with what it had, and that opens nothing either.
+    removal = await world.propose_there("bob", "remove", users=["dave"])
+    world.tell("bob", [removal], ["alice"])
+    for name, other in (("bob", "alice"), ("alice", "bob")):
+        assert await world.say(name, b"two of us", ["alice", "bob"]) == {
+            other: b"two of us",
+            "carol": "group_state_mismatch",
+            "dave": "group_state_mismatch",
+        }
+    world.tell("bob", [removal], ["carol", "dave"])
+    await world.settle()
+    assert len(await world.state_hashes(names)) == 1
+    assert await world.say("bob", b"indeed", ["alice", "bob"]) == {
+        "alice": b"indeed",
         "carol": "not_a_member",
         "dave": "not_a_member",
     }
-    assert (await group.say("bob", b"indeed", ["alice", "bob"]))["alice"] == b"indeed"
+    assert world.delivered > 40
+    assert world.network.lost > 10
+    assert world.refused > 3
 
 
 async def test_a_group_that_the_browser_made(page: Page) -> None:
-    group = Group(page, "made there")
-    await group.prepare()
-    named = [group.certificates[name].encoded.hex() for name in ("alice", "carol")]
-    created = bytes.fromhex(await ask(page, "createGroup", "bob", group.id, named))
-    await group.joined("alice", [created])
-    await group.joined("carol", [created])
-    dave = group.certificates["dave"]
-    change = {"members": [{"user": "dave", "account": dave.account.hex(), "role": "member"}]}
-    added = bytes.fromhex(await ask(page, "propose", "bob", group.id, "add", change))
-    await group.apply(added)
-    await group.joined("dave", [created, added])
-    names = ["alice", "bob", "carol", "dave"]
-    for name in names:
-        assert set((await group.say(name, b"all here", names)).values()) == {b"all here"}
+    world = InteropGroup(page, "made there")
+    await world.meet()
+    created = await world.create_there("bob", ["alice", "carol"])
+    await world.settle()
+    joined = ["alice", "bob", "carol"]
+    assert await world.say("alice", b"three", joined) == {"bob": b"three", "carol": b"three", "dave": "no group"}
+    dave = world.certificates["dave"]
+    added = await world.propose_there("bob", "add", members=[{"user": "dave", "account": dave.account.hex(), "role": "member"}])
+    world.tell("bob", [added], ["alice", "carol"])
+    world.tell("bob", [created, added], ["dave"])
+    names = [*joined, "dave"]
+    # Who made the operation speaks first: it is under way together with what is said after it.
+    for name in ("bob", "dave", "carol", "alice"):
+        assert set((await world.say(name, b"all here", names)).values()) == {b"all here"}
+    removal = await world.propose_there("bob", "remove", users=["alice"])
+    world.tell("bob", [removal], ["alice", "carol", "dave"])
+    left = ["bob", "carol", "dave"]
+    for name in left:
+        assert await world.say(name, b"without alice", left) == {
+            "alice": "not_a_member",
+            **{reader: b"without alice" for reader in left if reader != name},
+        }
+    assert len(await world.state_hashes(names)) == 1
+    assert world.network.lost > 10
+    assert world.refused > 3
 
 
 RECORDS: list[dict[str, Any]] = [

@@ -4,8 +4,9 @@ import { BackupWriter } from "/web/sdk/e2ee/backup_records.js";
 import { DeviceCertificate, DeviceList, deviceKeySignature, issueCertificate, issueDeviceList } from "/web/sdk/e2ee/certificates.js";
 import { encodeContent, parseContent } from "/web/sdk/e2ee/content.js";
 import { concat, fromHex, hex } from "/web/sdk/e2ee/encoding.js";
-import { E2EEError } from "/web/sdk/e2ee/errors.js";
+import { E2EEError, GroupStateMismatch } from "/web/sdk/e2ee/errors.js";
 import { SenderKeyGroup } from "/web/sdk/e2ee/group.js";
+import { Operation } from "/web/sdk/e2ee/group_operation.js";
 import { PreKeyMessage, initiate, respond } from "/web/sdk/e2ee/handshake.js";
 import { makePolicy } from "/web/sdk/e2ee/limits.js";
 import { NewDevice, PrimaryDevice } from "/web/sdk/e2ee/linking.js";
@@ -16,7 +17,7 @@ import { lockedPair, signingPair, systemRandom } from "/web/sdk/e2ee/suite.js";
 import { all, recordJson, recordOf, secretOf } from "./kat_backup.js";
 
 const NOW = 1_700_000_000;
-const [parties, sessions, groups, certificates] = [new Map(), new Map(), new Map(), new Map()];
+const [parties, offers, sessions, groups, certificates] = [new Map(), new Map(), new Map(), new Map(), new Map()];
 const linking = {};
 
 /** A device with one prekey of each kind. Its keys cannot be read out by any script, as a real device's. */
@@ -32,12 +33,18 @@ export async function makeParty(name, userId, deviceId, suites) {
     created: NOW,
     suites,
   });
+  parties.set(name, { account, certificate, signing, agreement });
+  return { certificate: hex(certificate.encoded), bundle: await makeOffer(name, name) };
+}
+
+/** One bundle of a party; the session `id` answers with its secrets. */
+export async function makeOffer(name, id) {
+  const { certificate, signing } = parties.get(name);
   const signed = await makeSignedPrekey(signing, 1, NOW, systemRandom);
   const oneTime = await makeOneTimePrekey(2, systemRandom);
   const kem = await makeKemPrekey(signing, 3, NOW, systemRandom, true);
-  parties.set(name, { account, certificate, signing, agreement, secrets: { signed: signed.pair, oneTime: oneTime.pair, kem: kem.pair } });
-  const bundle = new Bundle({ certificate, signed: signed.prekey, oneTime: oneTime.prekey, kem: kem.prekey, kemOnce: true });
-  return { certificate: hex(certificate.encoded), bundle: hex(bundle.encode()) };
+  offers.set(id, { signed: signed.pair, oneTime: oneTime.pair, kem: kem.pair });
+  return hex(new Bundle({ certificate, signed: signed.prekey, oneTime: oneTime.prekey, kem: kem.prekey, kemOnce: true }).encode());
 }
 
 /** Begins the session `id`. */
@@ -49,10 +56,11 @@ export async function begin(name, id, bundle, minSuite) {
 
 /** Makes the session `id` of a first message. The one-time keys go, as they have to. */
 export async function answer(name, id, certificate, message, minSuite) {
-  const { secrets, ...local } = parties.get(name);
+  const secrets = offers.get(id);
+  offers.delete(id);
   const peer = DeviceCertificate.parse(fromHex(certificate));
   const options = { now: NOW };
-  const session = await respond(local, peer, PreKeyMessage.parse(fromHex(message)), secrets, makePolicy({ minSuite }), options);
+  const session = await respond(parties.get(name), peer, PreKeyMessage.parse(fromHex(message)), secrets, makePolicy({ minSuite }), options);
   sessions.set(id, session);
   return { suite: session.suite, transcript: hex(session.transcript) };
 }
@@ -121,10 +129,6 @@ export async function createGroup(name, id, others) {
   return hex(operation.encoded);
 }
 
-export async function joinGroup(name, id, operations) {
-  groups.set(`${name}/${id}`, await SenderKeyGroup.join(parties.get(name).certificate, operations.map(fromHex), resolve));
-}
-
 export async function propose(name, id, kind, change) {
   const members = (change.members ?? []).map(({ user, account, role }) => ({ userId: user, account: fromHex(account), role }));
   const options = { time: NOW, members, users: change.users ?? [] };
@@ -132,9 +136,11 @@ export async function propose(name, id, kind, change) {
 }
 
 export async function apply(name, id, operation) {
-  const group = groups.get(`${name}/${id}`);
-  await group.apply(fromHex(operation), resolve);
-  return { epoch: group.epoch, hash: hex(group.state.hash) };
+  await groups.get(`${name}/${id}`).apply(fromHex(operation), resolve);
+}
+
+export function stateHash(name, id) {
+  return hex(groups.get(`${name}/${id}`).state.hash);
 }
 
 /** What each device is to be sent, for the test to carry through the sessions. */
@@ -149,12 +155,21 @@ export async function encryptGroup(name, id, content) {
   return hex(await groups.get(`${name}/${id}`).encrypt(fromHex(content), { now: NOW }));
 }
 
-export async function receiveKey(name, id, userId, deviceId, content) {
-  const receive = async () => {
-    await groups.get(`${name}/${id}`).receiveKey({ userId, deviceId }, parseContent(fromHex(content)));
-    return new Uint8Array(0);
-  };
-  return outcome(receive());
+/** What the session with the device of `userId` carried; an error for what cannot be used yet. */
+export async function takeContent(name, id, userId, content) {
+  return outcome(take(name, id, userId, parseContent(fromHex(content))).then(() => new Uint8Array(0)));
+}
+
+async function take(name, id, userId, content) {
+  const group = groups.get(`${name}/${id}`);
+  if (content.kind === "senderKey") {
+    if (!group) throw new GroupStateMismatch("the key is there before the group");
+    await group.receiveKey({ userId, deviceId: 1 }, content);
+  } else if (content.kind === "groupOperations" && !group) {
+    groups.set(`${name}/${id}`, await SenderKeyGroup.join(parties.get(name).certificate, content.operations, resolve));
+  } else if (content.kind === "groupOperations") {
+    for (const operation of content.operations) if (Operation.parse(operation).epoch > group.epoch) await group.apply(operation, resolve);
+  }
 }
 
 export function decryptGroup(name, id, userId, deviceId, message) {
