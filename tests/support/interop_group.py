@@ -36,7 +36,7 @@ _HERE, _THERE = ("alice", "dave"), ("bob", "carol")
 
 
 class BadNetwork(Generic[T]):
-    """Loses as much of a hundred things, repeats as much, and delivers the rest late and in disorder; who uses it counts the rounds."""
+    """Loses so many of a hundred things, repeats as many, and delivers late and in disorder. Who uses it counts the rounds."""
 
     def __init__(self, rng: random.Random, percent: int = 10) -> None:
         self._rng = rng
