@@ -390,15 +390,21 @@ class Allocation:
             return
         self._peers.touch(peer)
         if icmp is not None:
-            self._icmp_errors += 1
-            seen: Icmp = decode_icmp(icmp)
-            self._notify(IcmpReceived(peer, seen.type, seen.code, seen.data))
+            self._receive_icmp(peer, decode_icmp(icmp))
         elif data is not None:
             self._packets_received += 1
             self._bytes_received += len(data)
             self._deliver(peer, data, channel=False)
         else:
             self._dropped["bad_indication"] += 1
+
+    def _receive_icmp(self, peer: Address, icmp: Icmp) -> None:
+        self._icmp_errors += 1
+        # One may come for every datagram that was sent.
+        if len(self._events) < self.config.max_events:
+            self._notify(IcmpReceived(peer, icmp.type, icmp.code, icmp.data))
+        else:
+            self._dropped["events_full"] += 1
 
     def _receive_attempt(self, message: StunMessage) -> None:
         peer = self._peer_of(message)

@@ -136,16 +136,22 @@ class ConnectionBinder:
             return data
         # Bounded by one STUN message and what came in the same read.
         self._buffer += data
+        self._read_answers(now)
+        return self._rest()
+
+    def _read_answers(self, now: float) -> None:
         while self.state is BinderState.BINDING and len(self._buffer) >= _HEADER_BYTES:
             length = _HEADER_BYTES + int.from_bytes(self._buffer[2:4], "big")
             if len(self._buffer) < length:
-                return b""
+                return
             frame = bytes(self._buffer[:length])
             del self._buffer[:length]
             try:
                 self._requester.receive(parse_message(frame), now)
             except StunError as error:
                 self._fail(TransportFailed(f"the server sent something else than STUN: {error.message}"))
+
+    def _rest(self) -> bytes:
         if self.state is not BinderState.BOUND:
             return b""
         rest = bytes(self._buffer)
