@@ -45,15 +45,18 @@ from e2ee.content import Reset as Reset
 from e2ee.content import SenderKeyDistribution as SenderKeyDistribution
 from e2ee.device import Device as Device
 from e2ee.device import DeviceOptions as DeviceOptions
-from e2ee.device import Incoming as Incoming
 from e2ee.device import OnPlaintext as OnPlaintext
 from e2ee.device import Publication as Publication
 from e2ee.device import retry_stale as retry_stale
+from e2ee.device_groups import DeviceGroups as DeviceGroups
+from e2ee.device_groups import OnGroupPlaintext as OnGroupPlaintext
+from e2ee.device_messages import Contact as Contact
+from e2ee.device_messages import Follower as Follower
+from e2ee.device_messages import Incoming as Incoming
+from e2ee.device_messages import Outgoing as Outgoing
+from e2ee.device_messages import Received as Received
 from e2ee.device_prekeys import PreKeyUpload as PreKeyUpload
-from e2ee.device_steps import Contact as Contact
 from e2ee.device_steps import DeviceSteps as DeviceSteps
-from e2ee.device_steps import Outgoing as Outgoing
-from e2ee.device_steps import Received as Received
 from e2ee.errors import AttachmentCorrupt as AttachmentCorrupt
 from e2ee.errors import AttachmentTruncated as AttachmentTruncated
 from e2ee.errors import BackupAuthFailed as BackupAuthFailed
@@ -88,12 +91,17 @@ from e2ee.frames import FrameKind as FrameKind
 from e2ee.group import Delivery as Delivery
 from e2ee.group import GroupSession as GroupSession
 from e2ee.group import SenderKeyGroup as SenderKeyGroup
+from e2ee.group_messages import GroupChain as GroupChain
+from e2ee.group_messages import GroupReceived as GroupReceived
+from e2ee.group_messages import GroupSent as GroupSent
+from e2ee.group_messages import GroupView as GroupView
 from e2ee.group_operation import Member as Member
 from e2ee.group_operation import Operation as Operation
 from e2ee.group_operation import OperationKind as OperationKind
 from e2ee.group_operation import Role as Role
 from e2ee.group_state import GroupState as GroupState
 from e2ee.group_state import Resolver as Resolver
+from e2ee.group_steps import GroupSteps as GroupSteps
 from e2ee.handshake import LocalDevice as LocalDevice
 from e2ee.limits import DEFAULT_LIMITS as DEFAULT_LIMITS
 from e2ee.limits import SUITE_PQ as SUITE_PQ
@@ -161,6 +169,7 @@ __all__ = [
     "Delivery",
     "Device",
     "DeviceCertificate",
+    "DeviceGroups",
     "DeviceList",
     "DeviceListRollback",
     "DeviceOptions",
@@ -169,13 +178,19 @@ __all__ = [
     "DuplicateMessage",
     "Durability",
     "E2EEError",
+    "Follower",
     "FrameKind",
     "FrameReplay",
+    "GroupChain",
     "GroupOperations",
+    "GroupReceived",
     "GroupRecord",
+    "GroupSent",
     "GroupSession",
     "GroupState",
     "GroupStateMismatch",
+    "GroupSteps",
+    "GroupView",
     "HistoryRecord",
     "Incoming",
     "InvalidKey",
@@ -197,6 +212,7 @@ __all__ = [
     "NewDevice",
     "NoSession",
     "NotAMember",
+    "OnGroupPlaintext",
     "OnPlaintext",
     "OneTimePreKey",
     "OpenedFile",

@@ -22,9 +22,12 @@ from e2ee.device_account import (
     remove_device,
     reserve_device_id,
 )
+from e2ee.device_groups import DeviceGroups
+from e2ee.device_messages import Address, Contact, Incoming, Outgoing, Received, hand_over
 from e2ee.device_prekeys import PreKeyUpload
-from e2ee.device_steps import Address, Contact, DeviceSteps, Outgoing, Received
+from e2ee.device_steps import DeviceSteps
 from e2ee.errors import E2EEError, StaleState
+from e2ee.group_steps import GroupSteps
 from e2ee.limits import DEFAULT_LIMITS, Limits, Policy
 from e2ee.peers import Learned
 from e2ee.prekeys import Bundle
@@ -33,7 +36,7 @@ from e2ee.records import LocalRecord, Peer
 from e2ee.store.interface import Store, StoreError, Transaction
 from salam.clock import Clock, RealClock
 
-__all__ = ["Device", "DeviceOptions", "Incoming", "OnPlaintext", "Publication", "retry_stale"]
+__all__ = ["Device", "DeviceOptions", "OnPlaintext", "Publication", "retry_stale"]
 
 T = TypeVar("T")
 
@@ -62,15 +65,6 @@ class Publication:
     prekeys: PreKeyUpload
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message of type 1 or 2 and the device that the server names as its sender."""
-
-    user_id: str
-    device_id: int
-    message: bytes = field(repr=False)
-
-
 async def retry_stale(call: Callable[[], Awaitable[T]], attempts: int = 3) -> T:
     """Await ``call()`` again when another writer of the same store was faster; `StaleState` when that was so ``attempts`` times."""
     for _ in range(attempts - 1):
@@ -88,6 +82,7 @@ class Device:
     same store; where that store does not lock (`Store.run`), the slower one of two gets `StaleState` (`retry_stale`).
 
     ``steps`` are the same things as synchronous steps, to be called in a transaction (`run`) together with other work.
+    ``groups`` are the device's groups; what comes for them through `decrypt`, sender keys and operations, is taken by itself.
     """
 
     def __init__(self, store: Store, record: LocalRecord, options: DeviceOptions) -> None:
@@ -97,6 +92,7 @@ class Device:
         self._clock = options.clock
         self.local = local_device(record)
         self.steps = DeviceSteps(self.local, options.policy, options.limits, random=options.random, encapsulate=options.encapsulate)
+        self.groups = DeviceGroups(store, GroupSteps(self.steps), options.clock)
 
     def __repr__(self) -> str:
         return f"Device(user_id={self.user_id!r}, device_id={self.device_id})"
@@ -182,10 +178,12 @@ class Device:
         """All that the server is to have of this device, with a full set of new one-time prekeys; they replace what is there.
 
         For registration, when the server lost them, and when an old copy of the store had to be put back, which knows nothing of
-        prekeys made since; otherwise new ones come by `replenish`. Repeating it is safe.
+        prekeys made since; otherwise new ones come by `replenish`. Repeating it is safe. For the sake of the old copy, which may
+        have used them, sender keys of groups are made anew before the next message.
         """
 
         def work(tx: Transaction) -> Publication:
+            self.groups.steps.renew_keys(tx)
             prekeys = self.steps.refill(tx, one_time_left=None, kem_once_left=None, now=self._clock.wall())
             return Publication(self.local.certificate, self.steps.device_list(tx, self.user_id), prekeys)
 
@@ -320,7 +318,7 @@ class Device:
 
         def work(tx: Transaction) -> Received:
             received = self.steps.decrypt(tx, from_user, from_device, message, now=self._clock.wall())
-            _hand_over(tx, received, on_plaintext)
+            hand_over(tx, received, on_plaintext)
             return received
 
         return await self._store.run(work)
@@ -344,7 +342,7 @@ class Device:
                 except E2EEError as error:
                     results.append(error)
                     continue
-                _hand_over(tx, received, on_plaintext)
+                hand_over(tx, received, on_plaintext)
                 results.append(received)
             return results
 
@@ -353,10 +351,3 @@ class Device:
 
 def _content(content: bytes | Content) -> Content:
     return ApplicationContent(content) if isinstance(content, bytes) else content
-
-
-def _hand_over(tx: Transaction, received: Received, on_plaintext: OnPlaintext | None) -> None:
-    if on_plaintext is not None:
-        returned: object = on_plaintext(tx, received)
-        if returned is not None:
-            raise TypeError("on_plaintext must be a plain function that returns nothing; a coroutine would never run")

@@ -11,10 +11,11 @@ changed nothing, except that a message whose content is malformed counts as read
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from e2ee.certificates import NO_HASH, DeviceCertificate, DeviceList
 from e2ee.content import Content, Reset, encode, parse
+from e2ee.device_messages import Address, Contact, Follower, Outgoing, Received
 from e2ee.device_prekeys import PreKeyUpload, accept_first, check_unseen, find_secrets, refill
 from e2ee.errors import DecryptionFailed, LimitReached, NoSession, UntrustedIdentity
 from e2ee.handshake import LocalDevice, PreKeyMessage, initiate, respond
@@ -29,43 +30,7 @@ from e2ee.session import Session
 from e2ee.store.interface import Transaction
 from e2ee.workspace import SessionCache, Workspace
 
-__all__ = ["Address", "Contact", "DeviceSteps", "Outgoing", "Received"]
-
-# A device: user id and device id.
-Address = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message of type 1 or 2 for one device. It may go out once the transaction that made it is committed."""
-
-    user_id: str
-    device_id: int
-    message: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """What one device said.
-
-    ``signing`` is the public key by which the session knows that device. ``started``: this message began a session. A `Reset` as
-    ``content`` says that the other side lost its state: what it was sent lately may have to be sent again.
-    """
-
-    user_id: str
-    device_id: int
-    content: Content
-    signing: bytes
-    started: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """A user that is known, and the hash of the newest device list, 32 zero bytes before the first."""
-
-    user_id: str
-    peer: Peer
-    list_hash: bytes
+__all__ = ["DeviceSteps"]
 
 
 class DeviceSteps(NoPickle):
@@ -88,16 +53,26 @@ class DeviceSteps(NoPickle):
         self._cache = SessionCache()
         self._space: Workspace | None = None
         self._own = (local.certificate.user_id, local.certificate.device_id)
+        self._follower: Follower | None = None
+
+    def follow(self, follower: Follower) -> None:
+        """Let ``follower``, the only one, take part in every transaction from now on."""
+        self._follower = follower
 
     def learn(self, tx: Transaction, user_id: str, device_list: DeviceList, certificates: Iterable[DeviceCertificate]) -> Learned:
         """See `Device.learn`; here a changed account key is returned (``refused``), for the note of it has to be committed."""
-        return learn(self._workspace(tx), user_id, device_list, certificates, self.limits)
+        learned = learn(self._workspace(tx), user_id, device_list, certificates, self.limits)
+        if self._follower is not None and learned.removed:
+            self._follower.devices_left(tx, user_id, learned.removed)
+        return learned
 
     def accept_identity(self, tx: Transaction, user_id: str, account: bytes) -> None:
         """See `Device.accept_identity`."""
         if user_id == self._own[0]:
             raise UntrustedIdentity("the own account key is not changed", old=self.local.certificate.account, new=account)
-        accept_identity(self._workspace(tx), user_id, account)
+        gone = accept_identity(self._workspace(tx), user_id, account)
+        if self._follower is not None and gone:
+            self._follower.devices_left(tx, user_id, gone)
 
     def set_verified(self, tx: Transaction, user_id: str, account: bytes, *, verified: bool) -> None:
         """See `Device.set_verified`."""
@@ -150,25 +125,36 @@ class DeviceSteps(NoPickle):
             now=now,
         )
 
+    def trusted(self, tx: Transaction, user_id: str) -> Peer:
+        """What is known of a user to whom something is to be sent.
+
+        Raises `NoSession` where no list is known, and `UntrustedIdentity` while the account key is in doubt, or, for the own user,
+        where this device is no longer on its list.
+        """
+        peer = trusted_peer(self._workspace(tx), user_id)
+        if user_id == self._own[0] and self._own[1] not in peer.devices:
+            raise UntrustedIdentity("this device is no longer on the list of its user")
+        return peer
+
     def recipients(self, tx: Transaction, user_id: str) -> list[Address]:
         """All devices that get what is said to a user: those of its list, and the other ones of our own user.
 
-        Raises `NoSession` where no list is known, and `UntrustedIdentity` while the account key is in doubt, or where this device
-        is no longer on the list of its own user.
+        Raises what `trusted` raises.
         """
-        space = self._workspace(tx)
-        own_user, own_device = self._own
-        siblings = trusted_peer(space, own_user).devices
-        if own_device not in siblings:
-            raise UntrustedIdentity("this device is no longer on the list of its user")
-        found = [(own_user, device_id) for device_id in siblings if device_id != own_device]
+        own_user = self._own[0]
+        siblings = self.trusted(tx, own_user).devices
+        found = [(own_user, device_id) for device_id in siblings if (own_user, device_id) != self._own]
         if user_id == own_user:
             return found
-        return [(user_id, device_id) for device_id in trusted_peer(space, user_id).devices] + found
+        return [(user_id, device_id) for device_id in self.trusted(tx, user_id).devices] + found
 
     def needs_bundles(self, tx: Transaction, user_id: str, *, now: float) -> list[Address]:
         """Which of `recipients` have no session to send with; raises what that raises."""
-        return [address for address in self.recipients(tx, user_id) if self._sending(tx, address, now) is None]
+        return self.without_session(tx, self.recipients(tx, user_id), now=now)
+
+    def without_session(self, tx: Transaction, addresses: Iterable[Address], *, now: float) -> list[Address]:
+        """Which of these devices have no session to send with."""
+        return [address for address in addresses if self._sending(tx, address, now) is None]
 
     def start(self, tx: Transaction, bundle: Bundle, *, now: float) -> bool:
         """Begin a session with the device of a bundle, unless there is one to send with; whether it did.
@@ -216,6 +202,12 @@ class DeviceSteps(NoPickle):
 
     def decrypt(self, tx: Transaction, from_user: str, from_device: int, message: bytes, *, now: float) -> Received:
         """See `Device.decrypt`."""
+        received = self._read(tx, from_user, from_device, message, now)
+        if self._follower is None:
+            return received
+        return replace(received, refused=self._follower.received(tx, received))
+
+    def _read(self, tx: Transaction, from_user: str, from_device: int, message: bytes, now: float) -> Received:
         space = self._workspace(tx)
         if message_type(message) == TYPE_PREKEY:
             return self._read_first(space, from_user, from_device, message, now)

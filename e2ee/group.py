@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from e2ee.certificates import NO_HASH, DeviceCertificate
 from e2ee.content import GROUP_ID_BYTES, SenderKeyDistribution
@@ -38,7 +38,7 @@ from e2ee.primitives import KeyPair, NoPickle, Random, check_signing_key, system
 from e2ee.sender_keys import GroupMessage, ReceivingKey, SendingKey, read_skipped, skipped_record
 from e2ee.skipped import SkippedKey
 
-__all__ = ["Delivery", "GroupSession", "SenderKeyGroup"]
+__all__ = ["Delivery", "GroupDevice", "GroupSession", "SenderKeyGroup"]
 
 _HOLDER_VERSION = 1
 # After these a device that had the sender key may not have the next one.
@@ -47,6 +47,20 @@ _ROTATING = frozenset((OperationKind.REMOVE, OperationKind.RENEW, OperationKind.
 # What a back end sends to single devices, through their pairwise sessions, before it can send to the group.
 D = TypeVar("D")
 Delivery = tuple[str, int, D]
+
+
+class GroupDevice(Protocol):
+    """What has to be known of a device to send to it: a `DeviceCertificate` is one."""
+
+    @property
+    def user_id(self) -> str: ...
+
+    @property
+    def device_id(self) -> int: ...
+
+    @property
+    def account(self) -> bytes:
+        """The trusted account key, on whose signed list the device is."""
 
 
 class GroupSession(ABC, Generic[D]):
@@ -75,9 +89,7 @@ class GroupSession(ABC, Generic[D]):
         """Take the next operation of the chain; raises what `GroupState.apply` raises, and then nothing has changed."""
 
     @abstractmethod
-    def prepare_send(
-        self, devices: Iterable[DeviceCertificate], *, now: float, random: Random = system_random
-    ) -> list[Delivery[D]]:
+    def prepare_send(self, devices: Iterable[GroupDevice], *, now: float, random: Random = system_random) -> list[Delivery[D]]:
         """What single devices have to be sent before `encrypt`; ``devices`` are all present devices of all members."""
 
     @abstractmethod
@@ -243,33 +255,34 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
         """Whether a new sender key is made at the next `prepare_send`, as far as it is known without the devices."""
         return self._sending is None or self._sending.worn(now=now, limits=self._limits)
 
+    def renew_key(self) -> None:
+        """Make a new sender key at the next `prepare_send`: this one may have been used elsewhere, by a copy of the store."""
+        self._retire()
+
+    def give_again(self, user_id: str, device_id: int) -> None:
+        """The device has lost what it was sent: it gets the sender key, if it had it, from the next `prepare_send`."""
+        if (user_id, device_id) in self._holders:
+            self._set_holder((user_id, device_id), due=True)
+
+    def lacking(self, devices: Iterable[GroupDevice], *, now: float) -> list[Address]:
+        """The devices for which `prepare_send` would now have a delivery; raises what that raises."""
+        recipients, _, fresh = self._plan(devices, now)
+        return [address for address in recipients if fresh or self._holders.get(address, True)]
+
     def prepare_send(
-        self, devices: Iterable[DeviceCertificate], *, now: float, random: Random = system_random
+        self, devices: Iterable[GroupDevice], *, now: float, random: Random = system_random
     ) -> list[Delivery[SenderKeyDistribution]]:
         """The sender key for every device that does not have it, a new one if the present one is worn or known to somebody gone.
 
-        ``devices`` are the trusted certificates of all devices in the members' signed lists, our own among them. Those of users who
-        are no members now are left out, and so are those of another account key than the group's (`withheld`). A device that is
-        missing counts as gone. What is not marked with `mark_distributed` or `mark_unsent` is given again.
+        ``devices`` are the trusted devices in the members' signed lists, all of them, our own among them. Those of users who are no
+        members now are left out, and so are those of another account key than the group's (`withheld`). A device that is missing
+        counts as gone. What is not marked with `mark_distributed` or `mark_unsent` is given again.
 
         ``now`` is in Unix seconds. Raises `NotAMember`, and `LimitReached` for too many devices.
         """
-        self._require_member()
-        recipients: dict[Address, None] = {}
-        withheld: dict[str, None] = {}
-        for certificate in devices:
-            member = self._state.members.get(certificate.user_id)
-            address = (certificate.user_id, certificate.device_id)
-            if member is None or address == (self._own.user_id, self._own.device_id):
-                continue
-            if certificate.account == member.account:
-                recipients[address] = None
-            else:
-                withheld[certificate.user_id] = None
-        if len(recipients) >= self._limits.max_group_devices:
-            raise LimitReached(f"a group has at most {self._limits.max_group_devices} devices (max_group_devices)")
+        recipients, withheld, fresh = self._plan(devices, now)
         sending = self._sending
-        if sending is None or self.needs_rotation(now=now) or not self._holders.keys() <= recipients.keys():
+        if sending is None or fresh:
             sending = SendingKey.make(random=random, now=now)
             self._retire()
             self._sending = sending
@@ -286,6 +299,24 @@ class SenderKeyGroup(GroupSession[SenderKeyDistribution], NoPickle):
             signing_public=sending.public,
         )
         return [(user_id, device_id, distribution) for user_id, device_id in recipients if self._holders[user_id, device_id]]
+
+    def _plan(self, devices: Iterable[GroupDevice], now: float) -> tuple[dict[Address, None], dict[str, None], bool]:
+        """Who gets the sender key, in order, who is withheld, and whether it has to be a new one."""
+        self._require_member()
+        recipients: dict[Address, None] = {}
+        withheld: dict[str, None] = {}
+        for device in devices:
+            member = self._state.members.get(device.user_id)
+            address = (device.user_id, device.device_id)
+            if member is None or address == (self._own.user_id, self._own.device_id):
+                continue
+            if device.account == member.account:
+                recipients[address] = None
+            else:
+                withheld[device.user_id] = None
+        if len(recipients) >= self._limits.max_group_devices:
+            raise LimitReached(f"a group has at most {self._limits.max_group_devices} devices (max_group_devices)")
+        return recipients, withheld, self.needs_rotation(now=now) or not self._holders.keys() <= recipients.keys()
 
     def mark_distributed(self, sent: Iterable[Delivery[SenderKeyDistribution]]) -> None:
         """These deliveries are encrypted and stored for sending; those of a key that was replaced meanwhile change nothing."""

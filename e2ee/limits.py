@@ -51,6 +51,13 @@ class Limits:
     sender_key_lifetime_s: float = 7 * DAY_S
     # Keys of one sending device that can still be read: the present one and those that messages under way may use.
     sender_keys_kept: int = 5
+    # A device that goes is looked for in each of them.
+    max_groups: int = 1_024
+    # What a backup can hold of one chain (the profile's section 10).
+    max_group_operations: int = 65_535
+    # Sender keys of one device for groups that are not known yet, at 120 bytes each: whoever makes a group is ahead of the server
+    # by one key in each of them.
+    sender_keys_waiting: int = 32
     max_attachment_bytes: int = 5 * 1024**3
     argon2_min_kib: int = 64 * 1024
     argon2_max_kib: int = 1024 * 1024
@@ -80,6 +87,8 @@ _MOST: dict[str, int] = {
     "max_content_bytes": 1024 * 1024,
     "max_devices": 65_535,
     "max_group_members": 65_535,
+    "max_group_operations": 65_535,
+    "sender_keys_waiting": 65_535,
     "max_attachment_bytes": 2**32 * 65_536,
     "max_skip": 25_000,
     "max_skipped_stored": 50_000,

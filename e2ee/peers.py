@@ -86,11 +86,11 @@ def learn(
     return Learned(tuple(device_id for device_id in devices if device_id not in peer.devices), removed)
 
 
-def accept_identity(space: Workspace, user_id: str, account: bytes) -> None:
+def accept_identity(space: Workspace, user_id: str, account: bytes) -> tuple[int, ...]:
     """A person has decided for this account key: the trusted one, the one that was met instead, or, of a stranger, any.
 
     With another key than the trusted one all that was known under that is dropped, sessions too; learn the device list next.
-    Raises `UntrustedIdentity` for a key that was never met, and `InvalidKey`.
+    Returns the devices that are gone with it. Raises `UntrustedIdentity` for a key that was never met, and `InvalidKey`.
     """
     peer = space.peer(user_id)
     if peer is None:
@@ -103,8 +103,10 @@ def accept_identity(space: Workspace, user_id: str, account: bytes) -> None:
         space.tx.clear(certificates_table(user_id))
         space.tx.delete(DEVICE_LISTS, user_bytes(user_id))
         space.set_peer(user_id, Peer(account))
+        return peer.devices
     else:
         raise _changed(peer, account)
+    return ()
 
 
 def set_verified(space: Workspace, user_id: str, account: bytes, *, verified: bool) -> None:
