@@ -41,10 +41,10 @@ class PasswordAlgorithm(enum.IntEnum):
 
 
 class SecurityFeature(enum.IntFlag):
-    """Security features in a nonce: bit 0 is the most significant of 24 (RFC 8489 section 18.1)."""
+    """Security features in a nonce: bit 0 is the least significant of 24 (RFC 8489 section 18.1)."""
 
-    PASSWORD_ALGORITHMS = 1 << 23
-    USERNAME_ANONYMITY = 1 << 22
+    PASSWORD_ALGORITHMS = 1 << 0
+    USERNAME_ANONYMITY = 1 << 1
 
 
 def nonce_features(nonce: bytes) -> SecurityFeature:

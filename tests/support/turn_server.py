@@ -234,8 +234,8 @@ class StrictTurnServer:
         self._to_clients.append((client, answer))
 
     def _challenge(self, code: int, now: float) -> Refusal:
-        features = (0x80 if self.algorithms is not None else 0) | (0x40 if self.anonymous else 0)
-        cookie = b"obMatJos2" + base64.b64encode(bytes((features, 0, 0))) if features else b""
+        features = (1 if self.algorithms is not None else 0) | (2 if self.anonymous else 0)
+        cookie = b"obMatJos2" + base64.b64encode(bytes((0, 0, features))) if features else b""
         nonce = cookie + self._random(8).hex().encode()
         self._nonces[nonce] = now + self.nonce_lifetime_s
         extra = [(Attribute.REALM, self.realm.encode()), (Attribute.NONCE, nonce)]
@@ -329,8 +329,8 @@ class StrictTurnServer:
         relay = Relay(client, username, self._addresses(message), now + self._lifetime(message), transport == TCP_TRANSPORT)
         self.relays[client] = relay
         attributes = [(Attribute.LIFETIME, self._lifetime(message).to_bytes(4, "big"))]
-        for address in relay.relayed:
-            attributes.append((Attribute.XOR_RELAYED_ADDRESS, encode_xor_address(*address, message.transaction_id)))
+        transaction_id = message.transaction_id
+        attributes += [(Attribute.XOR_RELAYED_ADDRESS, encode_xor_address(*address, transaction_id)) for address in relay.relayed]
         attributes.append((Attribute.XOR_MAPPED_ADDRESS, encode_xor_address(*client, message.transaction_id)))
         if message.get(Attribute.EVEN_PORT) == b"\x80":
             token = self._random(8)
