@@ -34,6 +34,12 @@ class StrictConfig:
     """Tells from a packet which layer it belongs to, for media whose payload shows it."""
     lossy_source: bool = False
     """Whether packets may be missing before they were forwarded: holes are then counted but no violation."""
+    flushing_source: bool = False
+    """Whether the publisher throws away what still waits in its pacer when a keyframe follows, before that has numbers.
+
+    Chromium does: the frame before a keyframe is then cut short, or whole pictures before it are missing, without a hole in the
+    sequence numbers. No decoder stumbles over that, for a keyframe needs nothing of what is before it.
+    """
 
 
 class _Checked:
@@ -78,6 +84,8 @@ class StrictReceiver:
         self.retransmissions = 0
         self.holes = 0
         """Packets that never came, though the network was not said to have lost them."""
+        self.flushes = 0
+        """Keyframes before which a flushing source left something out."""
         self._sequences = Unwrapper(16)
         self._waiting: dict[int, RtpPacket] = {}
         self._remembered: dict[int, RtpPacket] = {}
@@ -266,15 +274,25 @@ class StrictReceiver:
                 self._complain(f"packet {packet.sequence}: same timestamp as the packet before")
             self._begin_frame(checked, after_loss=after_loss)
         elif step != 0:
-            if not hole and not previous.packet.marker:
+            flushed = not hole and self._is_flush(previous, checked)
+            self.flushes += flushed
+            if not (hole or flushed or previous.packet.marker):
                 self._complain(f"packet {packet.sequence}: a frame begins, but the one before ended without marker")
-            self._begin_frame(checked, after_loss=after_loss)
+            self._begin_frame(checked, after_loss=after_loss, flushed=flushed)
         else:
             if previous.packet.marker:
                 self._complain(f"packet {packet.sequence}: the frame goes on after its marker")
             self._continue_frame(previous, checked)
 
-    def _begin_frame(self, checked: _Checked, *, after_loss: bool) -> None:
+    def _is_flush(self, previous: _Checked, now: _Checked) -> bool:
+        """Tell whether something is missing without a hole where only a flushing source may have left it out."""
+        if not (self.config.flushing_source and now.keyframe and now.start):
+            return False
+        ids = [None if checked.vp8 is None else checked.vp8.picture_id for checked in (previous, now)]
+        skipped = None not in ids and signed_difference(ids[1] or 0, ids[0] or 0, 15) > 1
+        return skipped or not previous.packet.marker
+
+    def _begin_frame(self, checked: _Checked, *, after_loss: bool, flushed: bool = False) -> None:
         sequence = checked.packet.sequence
         before = self._frame
         self._frame = checked
@@ -289,7 +307,7 @@ class StrictReceiver:
             if checked.layer != before.layer and not (checked.keyframe and checked.start) and not after_loss:
                 self._complain(f"packet {sequence}: layer {before.layer} becomes {checked.layer} without a keyframe")
             if checked.vp8 is not None and before.vp8 is not None:
-                self._compare_pictures(before.vp8, checked.vp8, sequence, after_loss=after_loss)
+                self._compare_pictures(before.vp8, checked.vp8, sequence, after_loss=after_loss, flushed=flushed)
 
     def _continue_frame(self, previous: _Checked, checked: _Checked) -> None:
         sequence = checked.packet.sequence
@@ -303,7 +321,9 @@ class StrictReceiver:
             if getattr(checked.vp8, name) != getattr(previous.vp8, name):
                 self._complain(f"packet {sequence}: {name} changes within a frame")
 
-    def _compare_pictures(self, before: Vp8Descriptor, now: Vp8Descriptor, sequence: int, *, after_loss: bool) -> None:
+    def _compare_pictures(
+        self, before: Vp8Descriptor, now: Vp8Descriptor, sequence: int, *, after_loss: bool, flushed: bool
+    ) -> None:
         if before.picture_id is not None:
             if now.picture_id is None:
                 self._complain(f"packet {sequence}: picture ids stop")
@@ -311,9 +331,9 @@ class StrictReceiver:
             if now.picture_id_bits != 15:
                 self._complain(f"packet {sequence}: picture id has {now.picture_id_bits} bits")
             step = signed_difference(now.picture_id, before.picture_id, 15)
-            if step < 1 or step > 1 and not after_loss:
+            if step < 1 or step > 1 and not (after_loss or flushed):
                 self._complain(f"packet {sequence}: picture id goes from {before.picture_id} to {now.picture_id}")
-        if now.tl0picidx is not None and before.tl0picidx is not None and not after_loss:
+        if now.tl0picidx is not None and before.tl0picidx is not None and not (after_loss or flushed):
             expected = before.tl0picidx + (now.temporal == 0) & 0xFF
             if now.tl0picidx != expected:
                 self._complain(f"packet {sequence}: TL0PICIDX is {now.tl0picidx} instead of {expected}")

@@ -70,8 +70,8 @@ class Robot:
     Entering joins the room and, with ``publish``, waits until its media flows; leaving says goodbye and frees everything.
     ``url`` may begin with ws, wss, http or https. ``subscribe`` False receives nothing. ``decode`` decodes what is received, in
     threads, and hands it to ``on_picture``; otherwise frames are only put together and counted. ``tap`` sees each received RTP
-    packet with its m-line's mid. ``strict`` judges each received track with a `StrictReceiver`. ``rng`` makes what the robot
-    chooses repeatable.
+    packet with its m-line's mid. ``strict`` judges each received track with a `StrictReceiver`, and ``flushing_publishers`` tells
+    it that the tracks come from browsers (`StrictConfig.flushing_source`). ``rng`` makes what the robot chooses repeatable.
 
     A media connection on which nothing is heard any more is given new ICE credentials, as often as it takes; `lost` names it
     meanwhile, and `stats` counts how often that happened.
@@ -94,6 +94,7 @@ class Robot:
         on_picture: PictureListener | None = None,
         tap: Tap | None = None,
         strict: bool = False,
+        flushing_publishers: bool = False,
         library: LoopLibrary | None = None,
         connect_timeout_s: float = 30.0,
         clock: Clock | None = None,
@@ -106,7 +107,7 @@ class Robot:
         self._decode = decode or on_picture is not None
         self._on_picture = on_picture
         self._tap = tap
-        self._judge = Judge() if strict else None
+        self._judge = Judge(flushing_publishers=flushing_publishers) if strict else None
         self._library = library or _LIBRARY
         self._connect_timeout_s = connect_timeout_s
         self._clock = clock or RealClock()

@@ -15,7 +15,9 @@ _MAX_RECEIVERS = 512
 class Judge:
     """Hands each received packet to the strict receiver of its stream, made from what was negotiated."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, flushing_publishers: bool = False) -> None:
+        """``flushing_publishers`` is `StrictConfig.flushing_source` of every stream."""
+        self._flushing = flushing_publishers
         self._receivers: dict[int, StrictReceiver] = {}
 
     def on_packet(self, plan: ReceivePlan, packet: bytes) -> None:
@@ -32,7 +34,8 @@ class Judge:
                 return
             rtx_ssrc = next((rtx for rtx, media in plan.rtx_ssrcs.items() if media == ssrc), None)
             codec = Codec(known.number, known.codec, known.clock_rate_hz, known.rtx)
-            receiver = self._receivers[ssrc] = StrictReceiver(StrictConfig(codec, ssrc, rtx_ssrc, plan.extensions, plan.mid))
+            config = StrictConfig(codec, ssrc, rtx_ssrc, plan.extensions, plan.mid, flushing_source=self._flushing)
+            receiver = self._receivers[ssrc] = StrictReceiver(config)
         receiver.receive(packet)
 
     def receivers(self) -> list[StrictReceiver]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
-async def test_layers_switch_at_keyframes_only(tmp_path: Path, context: BrowserContext, codec: str) -> None:
+async def test_layers_switch_at_keyframes_only(
+    tmp_path: Path, context: BrowserContext, codec: str, record_property: Callable[[str, object], None]
+) -> None:
     async with serving(Engine(dev_settings(tmp_path, live=False))) as site:
         page = await context.new_page()
         await page.goto(f"{site.url}/room/strict?name=Amal&join=1&codec={codec}")
-        async with Robot(f"{site.url}/ws", room="strict", name="Judge", strict=True) as judge:
+        async with Robot(f"{site.url}/ws", room="strict", name="Judge", strict=True, flushing_publishers=True) as judge:
 
             async def has_video() -> bool:
                 return any(track.kind == "video" and track.packets > 30 for track in judge.stats().received)
@@ -45,3 +48,4 @@ async def test_layers_switch_at_keyframes_only(tmp_path: Path, context: BrowserC
             for receiver in receivers:
                 assert receiver.packets > 0
                 assert receiver.violations == []
+            record_property("flushes", [receiver.flushes for receiver in receivers])
