@@ -40,6 +40,17 @@ WATCH = """
 }
 """
 
+# Whether both tiles have the places of two, and have arrived there: a press between two layouts lands on whoever is there by then.
+SETTLED = """
+() => {
+  const stage = document.querySelector("salam-stage");
+  const tiles = [...stage.querySelectorAll("salam-tile")];
+  const share = (tile) => (tile.offsetWidth * tile.offsetHeight) / (stage.clientWidth * stage.clientHeight);
+  const placed = tiles.length === 2 && tiles.every((tile) => share(tile) > 0 && share(tile) < 0.6);
+  return placed && stage.getAnimations({ subtree: true }).every((one) => one.playState === "finished");
+}
+"""
+
 SEEN = "() => ({ frames: seen.frames, away: seen.away, places: [...seen.places], rests: window.rests })"
 
 
@@ -70,6 +81,7 @@ async def test_buttons_stand_still_while_a_person_reconnects(browser: Browser, s
     moderator, page = await join(browser, site, "Amal"), await join(browser, site, "Badr")
     other = moderator.locator("salam-tile:has([aria-label^='Moderate'])")
     await other.wait_for()
+    await moderator.wait_for_function(SETTLED)
     if narrow:
         # One's own tile is made large, so that the other one is in the strip beside it.
         await moderator.locator("salam-tile", has_text="(you)").dblclick(position={"x": 60, "y": 60})
