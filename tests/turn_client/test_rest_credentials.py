@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turn_client.rest import RenewalState, RestCredentials, RestRenewal, make_rest_credentials, rest_expiry_unix
@@ -71,6 +71,7 @@ def test_credentials_without_end_are_never_renewed() -> None:
     assert not machine.tick(1e12)
 
 
+@settings(deadline=None)
 @given(st.floats(0.0, 1e9), st.floats(0.0, 0.999))
 def test_the_question_comes_before_the_end_and_not_at_once(ttl_s: float, random: float) -> None:
     machine = renewal(ttl_s, random)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turn_client.race import STAGGER_S, Race, RaceCandidate, RaceState, ServerHealth, race_order
@@ -164,6 +164,7 @@ def test_nobody_races_alone() -> None:
         Race([], ServerHealth(), 0.0)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["tick", "fail", "win"]), st.integers(0, 9), st.floats(0, 1)), max_size=40),
     st.integers(1, 8),

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turn_client.resolution import (
@@ -216,6 +216,7 @@ records = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(["turn:relay.example", "turns:relay.example", "stun:relay.example"]))
 def test_any_zone_ends_in_a_bounded_number_of_lookups(data: st.DataObject, uri: str) -> None:
     resolution = Resolution(parse_server_uri(uri), random=random.Random(1).random)

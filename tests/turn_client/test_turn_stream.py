@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turn_client.stream import MAX_STREAM_FRAME_BYTES, StreamParser, frame_for_stream
@@ -43,6 +43,7 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
     return [*pieces, data[at:]]
 
 
+@settings(deadline=None)
 @given(frames, st.lists(st.integers(0, 30), max_size=40))
 def test_reads_of_any_size_give_the_same_frames(expected: list[bytes], sizes: list[int]) -> None:
     parser = StreamParser()
@@ -112,6 +113,7 @@ def test_frames_before_garbage_are_not_lost() -> None:
         parser.feed(b"")
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=64), max_size=8))
 def test_any_bytes_are_frames_or_a_stun_error(pieces: list[bytes]) -> None:
     parser = StreamParser()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from salam.errors import ConfigError
@@ -122,6 +122,7 @@ def test_a_password_that_does_not_belong_there_is_not_repeated() -> None:
     assert "hunter2" not in caught.value.message
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(max_size=60), st.text("turns:[]0123456789abcdef.?=%@/-", max_size=60).map(lambda rest: f"turn:{rest}")))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
