@@ -21,6 +21,7 @@ from turn_client.events import Event, PeerFailed, PeerReady
 from turn_client.requester import Outcome, Requester
 from turn_client.stun import Attribute, MessageClass, Method, build_message, encode_xor_address
 from turn_client.timers import Timers
+from turn_client.transactions import RELIABLE_TIMEOUT_S
 
 __all__ = ["Peer", "PeerTable"]
 
@@ -70,6 +71,9 @@ class Peer:
     number: int | None = None
     channel_in_flight: bool = False
     channel_expires_at: float = -math.inf
+    """Until when the channel is good for sending."""
+    held_until: float = -math.inf
+    """Until when the server may hold the number for this peer, whatever became of its answers."""
     channel_retry_at: float = -math.inf
     packets: int = 0
     """Datagrams sent before the channel was bound."""
@@ -329,31 +333,34 @@ class PeerTable:
         self._timers.set(permission.host, permission.retry_at)
         for peer in list(permission.peers.values()):
             self._drop_queue(peer, "peer_refused")
-            if peer.prefix:
-                self._unbind(peer, peer.channel_expires_at)
+            if peer.number is not None and not peer.channel_in_flight:
+                self._unbind(peer)
             shown = error
             if isinstance(error, ServerRefused):
                 shown = PeerRefused(peer.address, error.error_code, error.reason)
             self._notify(PeerFailed(peer.address, shown))
 
     def _permission_due(self, permission: _Permission, now: float) -> None:
-        busy = permission.in_flight or any(peer.channel_in_flight for peer in permission.peers.values())
+        peers = list(permission.peers.values())
         check_at = now + _CHECK_SHARE * self._config.permission_lifetime_s
-        if permission.state is not _State.READY:
-            if busy or permission.state is not _State.REFUSED:
-                self._timers.set(permission.host, check_at)
-            else:
-                self._forget(permission)
-        elif busy:
+        if permission.in_flight or any(peer.channel_in_flight for peer in peers):
             # A ChannelBind that is on its way renews the permission as well.
             self._timers.set(permission.host, check_at)
-        elif not all([self._is_idle(peer, now) for peer in permission.peers.values()]):
+        elif permission.state is not _State.READY:
+            self._forget(permission)
+        elif all([self._is_idle(peer, now) for peer in peers]):
+            if now < permission.expires_at:
+                self._timers.set(permission.host, min(check_at, permission.expires_at))
+            else:
+                self._forget(permission)
+        elif now < permission.expires_at:
             self.permission_refreshes += 1
             self._request_permission(permission, now)
-        elif now < permission.expires_at:
-            self._timers.set(permission.host, min(check_at, permission.expires_at))
         else:
-            self._forget(permission)
+            # The machine slept over it: what is sent from now on waits until there is a permission again.
+            permission.state = _State.NONE
+            for peer in peers:
+                self._advance(peer, now)
 
     def _is_idle(self, peer: Peer, now: float) -> bool:
         if peer.active:
@@ -363,7 +370,7 @@ class PeerTable:
     def _forget(self, permission: _Permission) -> None:
         for peer in permission.peers.values():
             if peer.number is not None:
-                self._unbind(peer, peer.channel_expires_at)
+                self._unbind(peer)
             del self._peers[peer.address]
         del self._permissions[permission.host]
         self._timers.cancel(permission.host)
@@ -390,6 +397,9 @@ class PeerTable:
             ]
 
         peer.channel_in_flight = True
+        peer.held_until = now + RELIABLE_TIMEOUT_S + self._config.channel_lifetime_s
+        # ChannelData may come before the answer to the request (RFC 8656 section 12.1), or without it when that gets lost.
+        self.by_number[number.to_bytes(2, "big")] = peer
         self._requester.request(Method.CHANNEL_BIND, make, partial(self._channel_done, peer, number), now)
 
     def _channel_done(self, peer: Peer, number: int, outcome: Outcome, now: float) -> None:
@@ -410,9 +420,10 @@ class PeerTable:
         renew_s = _RENEW_SHARE * min(lifetime_s, self._config.permission_lifetime_s)
         # Set before the timer of the permission: at the same instant the channel is renewed and takes the permission along.
         self._timers.set(peer.address, max(sent_at + renew_s, now + renew_s * _CHECK_SHARE))
+        peer.held_until = now + lifetime_s
         fresh = not peer.prefix
         peer.prefix = number.to_bytes(2, "big")
-        self.bound[peer.address] = self.by_number[peer.prefix] = peer
+        self.bound[peer.address] = peer
         self._renewed(peer.permission, sent_at, now)
         if fresh:
             self._notify(PeerReady(peer.address, number))
@@ -422,8 +433,12 @@ class PeerTable:
         code = error.error_code if isinstance(error, ServerRefused) else 0
         wait_s = error.retry_after_s if isinstance(error, ServerRefused) else 0.0
         peer.channel_retry_at = now + max(_CHANNEL_HOLD_OFF_S, wait_s)
-        # Without an answer the server may have bound the channel at the last moment.
-        self._unbind(peer, max(peer.channel_expires_at, now if code else now + self._config.channel_lifetime_s))
+        if peer.prefix and now < peer.channel_expires_at:
+            # The server uses it until then, and so do we.
+            self._timers.set(peer.address, peer.channel_expires_at)
+        elif peer.prefix or code:
+            self._unbind(peer, refused_at=now if code else None)
+        # Otherwise no answer came: the number stays this peer's, and is asked for again.
         permission = peer.permission
         if code in _ABOUT_THE_PEER:
             self._refuse(permission, error, now)
@@ -435,19 +450,22 @@ class PeerTable:
     def _channel_due(self, peer: Peer, now: float) -> None:
         if peer.channel_in_flight:
             return
-        if not self._is_idle(peer, now) and peer.number is not None:
+        if now >= peer.channel_expires_at:
+            self._unbind(peer)
+            self._advance(peer, now)
+        elif self._is_idle(peer, now):
+            # The server goes on to use the channel: what comes by it counts as traffic and keeps it.
+            check_s = _CHECK_SHARE * self._config.permission_lifetime_s
+            self._timers.set(peer.address, min(now + check_s, peer.channel_expires_at))
+        elif peer.number is not None:
             self.channel_refreshes += 1
             self._request_channel(peer, peer.number, now)
-        elif now < peer.channel_expires_at:
-            # The server goes on to use the channel: what comes by it counts as traffic and keeps it.
-            self._timers.set(peer.address, min(now + _CHECK_SHARE * self._config.permission_lifetime_s, peer.channel_expires_at))
-        else:
-            self._unbind(peer, peer.channel_expires_at)
 
-    def _unbind(self, peer: Peer, expires_at: float) -> None:
+    def _unbind(self, peer: Peer, *, refused_at: float | None = None) -> None:
+        """Give the number back; ``refused_at`` when the server said that it is not bound."""
         if peer.number is not None:
-            self._numbers.release(peer.number, expires_at)
+            self._numbers.release(peer.number, peer.held_until if refused_at is None else refused_at)
+            self.by_number.pop(peer.number.to_bytes(2, "big"), None)
         self.bound.pop(peer.address, None)
-        self.by_number.pop(peer.prefix, None)
         self._timers.cancel(peer.address)
         peer.number, peer.prefix = None, b""

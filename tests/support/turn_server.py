@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class Relay:
     ticket: bytes | None = None
     permissions: dict[str, float] = field(default_factory=dict)
     channels: dict[int, tuple[Address, float]] = field(default_factory=dict)
+    numbers: dict[Address, int] = field(default_factory=dict)
     former: dict[int, tuple[Address, float]] = field(default_factory=dict)
     """Numbers whose binding ended, with the peer that may have them again and until when nobody else may."""
 
@@ -100,6 +102,7 @@ class StrictTurnServer:
         self._to_peers: list[tuple[Address, Address, bytes]] = []
         self._next_port = 50_000
         self._connections = 0
+        self._soonest = math.inf
 
     def take(self) -> tuple[list[tuple[Address, bytes]], list[tuple[Address, Address, bytes]]]:
         """(client, data) and (relayed address, peer, data) that leave now."""
@@ -138,7 +141,7 @@ class StrictTurnServer:
         relay = next((relay for relay in self.relays.values() if relayed in relay.relayed), None)
         if relay is None or relay.permissions.get(peer[0], 0.0) <= now:
             return
-        number = next((number for number, (bound, _) in relay.channels.items() if bound == peer), None)
+        number = relay.numbers.get(peer)
         if number is not None:
             self._to_clients.append((relay.client, struct.pack("!HH", number, len(data)) + data))
         else:
@@ -166,13 +169,22 @@ class StrictTurnServer:
         self._to_clients.append((client, build_message(Method.DATA, MessageClass.INDICATION, transaction_id, attributes)))
 
     def _expire(self, now: float) -> None:
+        if now < self._soonest:
+            return
         for client, relay in list(self.relays.items()):
             if relay.expires_at <= now:
                 del self.relays[client]
             for number, (peer, until) in list(relay.channels.items()):
                 if until <= now:
                     del relay.channels[number]
+                    del relay.numbers[peer]
                     relay.former[number] = (peer, until + CHANNEL_REST_S)
+        ends = [until for relay in self.relays.values() for _, until in relay.channels.values()]
+        self._soonest = min([*ends, *(relay.expires_at for relay in self.relays.values())], default=math.inf)
+
+    def _lives_until(self, until: float) -> float:
+        self._soonest = min(self._soonest, until)
+        return until
 
     def _channel_data(self, data: bytes, client: Address, now: float) -> None:
         relay = self.relays.get(client)
@@ -326,7 +338,8 @@ class StrictTurnServer:
         ticket = message.get(Attribute.MOBILITY_TICKET)
         if ticket is not None and not self.mobility:
             raise Refusal(405)
-        relay = Relay(client, username, self._addresses(message), now + self._lifetime(message), transport == TCP_TRANSPORT)
+        until = self._lives_until(now + self._lifetime(message))
+        relay = Relay(client, username, self._addresses(message), until, transport == TCP_TRANSPORT)
         self.relays[client] = relay
         attributes = [(Attribute.LIFETIME, self._lifetime(message).to_bytes(4, "big"))]
         transaction_id = message.transaction_id
@@ -363,7 +376,7 @@ class StrictTurnServer:
         if lifetime_of(message) == 0:
             del self.relays[relay.client]
             return [(Attribute.LIFETIME, bytes(4))]
-        relay.expires_at = now + self._lifetime(message)
+        relay.expires_at = self._lives_until(now + self._lifetime(message))
         attributes = [(Attribute.LIFETIME, self._lifetime(message).to_bytes(4, "big"))]
         if message.get(Attribute.MOBILITY_TICKET) is not None:
             relay.ticket = self._random(16)
@@ -388,12 +401,11 @@ class StrictTurnServer:
         if peer in self.channel_refusals:
             raise Refusal(400)
         bound = relay.channels.get(number)
-        if (bound is not None and bound[0] != peer) or any(
-            other == peer and used != number for used, (other, _) in relay.channels.items()
-        ):
+        if (bound is not None and bound[0] != peer) or relay.numbers.get(peer, number) != number:
             self.violations.append("a channel is bound to another peer")
             raise Refusal(400)
         former = relay.former.get(number)
         if former is not None and former[0] != peer and now < former[1]:
             self.violations.append("a channel number is used again too early")
-        relay.channels[number] = (peer, now + CHANNEL_S)
+        relay.channels[number] = (peer, self._lives_until(now + CHANNEL_S))
+        relay.numbers[peer] = number

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -206,7 +207,7 @@ class TestChallenge:
         assert Challenge.parse(challenge(code=438, realm=None, nonce=b"n2"), first) == Challenge("example.org", b"n2")
 
     @pytest.mark.parametrize("what", [{"realm": None}, {"nonce": None}, {"realm": "bad\u0007realm"}])
-    def test_nothing_to_sign_with(self, what: dict[str, None]) -> None:
+    def test_nothing_to_sign_with(self, what: dict[str, Any]) -> None:
         with pytest.raises(TurnError) as caught:
             Challenge.parse(challenge(**what), None)
         assert caught.value.code == "turn_bad_challenge"

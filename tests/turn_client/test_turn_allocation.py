@@ -1,0 +1,623 @@
+"""The life of an allocation against a strict server, in simulated time: authentication, refresh, errors, mobility, closing."""
+
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+
+from salam import ConfigError
+from tests.support.turn_server import StrictTurnServer
+from tests.support.turn_world import CLIENT, CREDENTIALS, PEER, SERVER, TurnWorld, Weather
+from turn_client.allocation import Allocation
+from turn_client.config import AllocationConfig
+from turn_client.credentials import LongTermCredentials
+from turn_client.errors import (
+    AllocationLost,
+    BadCredentials,
+    BadPeer,
+    BidDown,
+    InsufficientCapacity,
+    IntegrityViolated,
+    NotAllocated,
+    QuotaReached,
+    RedirectLoop,
+    ServerRefused,
+    TransactionTimeout,
+    TransportFailed,
+    TurnError,
+    is_hard_network_error,
+)
+from turn_client.events import Allocated, AllocationState, Closed, CredentialsRejected, Failed, Lost, Redirected
+from turn_client.redirects import RedirectGuard
+from turn_client.stun import Attribute, MessageClass, Method, build_message, encode_error_code, encode_xor_address, parse_message
+
+CONFIG = AllocationConfig(CREDENTIALS)
+State = AllocationState
+
+
+def error_of(world: TurnWorld) -> TurnError:
+    [event] = world.of(Failed)
+    assert isinstance(event, Failed)
+    assert world.allocation.state is State.FAILED
+    return event.error
+
+
+class TestAllocate:
+    def test_with_one_challenge(self) -> None:
+        world = TurnWorld().start()
+        assert world.events == [Allocated((("198.51.100.1", 50_002),), CLIENT, 600.0)]
+        assert world.allocation.state is State.ALLOCATED
+        assert world.allocation.relayed_addresses == (("198.51.100.1", 50_002),)
+        assert world.allocation.mapped_address == CLIENT
+        assert world.allocation.lifetime == 600.0
+        assert world.server.requests["ALLOCATE"] == 2
+        assert world.server.violations == []
+
+    @pytest.mark.parametrize("algorithms", [("sha256",), ("md5", "sha256"), ("sha256", "md5"), ("md5",)])
+    @pytest.mark.parametrize("anonymous", [False, True])
+    def test_with_password_algorithms(self, algorithms: tuple[str, ...], *, anonymous: bool) -> None:
+        def setup(server: StrictTurnServer) -> None:
+            server.algorithms, server.anonymous = algorithms, anonymous
+
+        world = TurnWorld(setup=setup).start()
+        world.send(b"one")
+        world.server.expire_nonces()
+        world.run(700)
+        assert world.allocation.state is State.ALLOCATED
+        assert [data for _, _, data in world.at_peer] == [b"one"]
+        assert world.server.errors[438] >= 1
+        assert world.server.violations == []
+
+    def test_bid_down_ends_it(self) -> None:
+        def setup(server: StrictTurnServer) -> None:
+            server.algorithms, server.hide_algorithms = ("sha256",), True
+
+        assert isinstance(error_of(TurnWorld(setup=setup).start()), BidDown)
+
+    def test_a_wrong_password(self) -> None:
+        world = TurnWorld(replace(CONFIG, credentials=LongTermCredentials("alice", "wrong"))).start()
+        assert isinstance(error_of(world), BadCredentials)
+        assert world.server.requests["ALLOCATE"] == 2
+
+    def test_credentials_for_another_realm(self) -> None:
+        world = TurnWorld(replace(CONFIG, credentials=LongTermCredentials("alice", "secret", "elsewhere"))).start()
+        assert isinstance(error_of(world), BadCredentials)
+        assert world.server.requests["ALLOCATE"] == 1
+
+    @pytest.mark.parametrize(("family", "hosts"), [("ipv6", ["2001:db8::1"]), ("both", ["198.51.100.1", "2001:db8::1"])])
+    def test_families(self, family: Literal["ipv6", "both"], hosts: list[str]) -> None:
+        world = TurnWorld(replace(CONFIG, family=family)).start()
+        assert [host for host, _ in world.allocation.relayed_addresses] == hosts
+        world.run(3000)
+        assert world.allocation.state is State.ALLOCATED
+
+    def test_a_dual_allocation_where_the_server_has_one_family(self) -> None:
+        world = TurnWorld(replace(CONFIG, family="both"), setup=lambda server: setattr(server, "supports_ipv6", False)).start()
+        assert [host for host, _ in world.allocation.relayed_addresses] == ["198.51.100.1"]
+
+    def test_a_family_that_the_server_has_not(self) -> None:
+        world = TurnWorld(replace(CONFIG, family="ipv6"), setup=lambda server: setattr(server, "supports_ipv6", False)).start()
+        error = error_of(world)
+        assert isinstance(error, ServerRefused)
+        assert (error.error_code, error.retryable) == (440, False)
+
+    def test_even_port_and_reservation(self) -> None:
+        world = TurnWorld(replace(CONFIG, even_port=True, reserve=True)).start()
+        [allocated] = world.of(Allocated)
+        assert isinstance(allocated, Allocated)
+        token = allocated.reservation_token
+        assert token is not None
+        second = Allocation(replace(CONFIG, reservation_token=token), SERVER, random=world.random.randbytes)
+        second.start(world.now)
+        client = ("203.0.113.5", 40_001)
+        for _ in range(2):
+            for data in second.take_outgoing():
+                world.server.receive(data, client, world.now)
+            for _, data in world.server.take()[0]:
+                second.receive(data, world.now)
+        assert second.relayed_addresses == ((allocated.relayed[0][0], allocated.relayed[0][1] + 1),)
+
+    @pytest.mark.parametrize("supported", [True, False])
+    def test_dont_fragment_is_asked_for(self, *, supported: bool) -> None:
+        world = TurnWorld(
+            replace(CONFIG, dont_fragment=True), setup=lambda server: setattr(server, "supports_dont_fragment", supported)
+        ).start()
+        assert world.allocation.state is State.ALLOCATED
+        assert world.allocation.dont_fragment is supported
+        for _ in range(3):
+            world.allocation.send(PEER, b"whole", world.now, dont_fragment=True)
+            world.run(1)
+        assert world.server.requests["dont_fragment"] == (3 if supported else 0)
+        assert len(world.at_peer) == 3
+
+    def test_software(self) -> None:
+        world = TurnWorld(replace(CONFIG, software="salam")).start()
+        assert parse_message(world.sent[0]).get(Attribute.SOFTWARE) == b"salam"
+
+    def test_a_mute_server(self) -> None:
+        world = TurnWorld(setup=lambda server: setattr(server, "silent", True))
+        started = world.now
+        world.allocation.start(world.now)
+        world.run(100, until=lambda: world.allocation.state is State.FAILED)
+        assert isinstance(error_of(world), TransactionTimeout)
+        assert world.now - started == pytest.approx(39.5)
+        assert len(world.sent) == 7
+
+    def test_no_retransmission_over_a_stream(self) -> None:
+        world = TurnWorld(replace(CONFIG, reliable=True), setup=lambda server: setattr(server, "silent", True))
+        started = world.now
+        world.allocation.start(world.now)
+        world.run(100, until=lambda: world.allocation.state is State.FAILED)
+        assert isinstance(error_of(world), TransactionTimeout)
+        assert world.now - started == pytest.approx(39.5)
+        assert len(world.sent) == 1
+
+    def test_an_icmp_error_ends_it_at_once(self) -> None:
+        world = TurnWorld(setup=lambda server: setattr(server, "silent", True))
+        world.allocation.start(world.now)
+        world.allocation.transport_failed("connection refused", world.now)
+        world.run(0)
+        assert isinstance(error_of(world), TransportFailed)
+        assert world.allocation.deadline == float("inf")
+
+    @pytest.mark.parametrize(("code", "kind"), [(486, QuotaReached), (508, InsufficientCapacity)])
+    def test_a_full_server_is_left_alone_for_a_minute(self, code: int, kind: type[TurnError]) -> None:
+        world = TurnWorld(setup=lambda server: setattr(server, "allocate_error", (code, None))).start()
+        error = error_of(world)
+        assert isinstance(error, kind)
+        assert error.retryable
+        before = world.server.requests["ALLOCATE"]
+        refused_at = world.now
+        world.server.allocate_error = None
+        world.allocation.start(world.now)
+        world.run(55)
+        assert world.server.requests["ALLOCATE"] == before
+        world.run(20)
+        assert world.allocation.state is State.ALLOCATED
+        assert world.now - refused_at >= 60
+
+    @pytest.mark.parametrize("code", [403, 420, 440, 442, 500])
+    def test_other_refusals(self, code: int) -> None:
+        error = error_of(TurnWorld(setup=lambda server: setattr(server, "allocate_error", (code, None))).start())
+        assert isinstance(error, ServerRefused)
+        assert error.error_code == code
+        assert error.retryable is (code == 500)
+
+    def test_our_address_has_an_allocation_already(self) -> None:
+        error = error_of(TurnWorld(setup=lambda server: setattr(server, "allocate_error", (437, None))).start())
+        assert isinstance(error, AllocationLost)
+
+    def test_start_twice(self) -> None:
+        world = TurnWorld().start()
+        with pytest.raises(NotAllocated):
+            world.allocation.start(world.now)
+
+
+class TestRedirect:
+    OTHER = ("192.0.2.9", 3478)
+
+    def test_is_reported(self) -> None:
+        world = TurnWorld(setup=lambda server: setattr(server, "allocate_error", (300, self.OTHER))).start()
+        assert world.events == [Redirected(self.OTHER, None)]
+        assert world.allocation.state is State.REDIRECTED
+        assert world.allocation.deadline == float("inf")
+
+    def test_to_itself_is_a_loop(self) -> None:
+        world = TurnWorld(setup=lambda server: setattr(server, "allocate_error", (300, SERVER))).start()
+        assert isinstance(error_of(world), RedirectLoop)
+
+    def test_back_and_forth_is_a_loop(self) -> None:
+        guard = RedirectGuard()
+        guard.asked(SERVER, 0.0)
+        guard.check(self.OTHER, 1.0)
+        guard.asked(self.OTHER, 1.0)
+        with pytest.raises(RedirectLoop, match="five minutes"):
+            guard.check(SERVER, 299.0)
+        guard.check(SERVER, 301.0)
+
+    def test_ever_new_servers(self) -> None:
+        guard = RedirectGuard()
+        for hop in range(5):
+            guard.check((f"192.0.2.{hop}", 3478), 0.0)
+        with pytest.raises(RedirectLoop, match="in a row"):
+            guard.check(("192.0.2.100", 3478), 0.0)
+        guard.allocated()
+        guard.check(("192.0.2.100", 3478), 0.0)
+
+    @pytest.mark.parametrize("to", [None, ("2001:db8::9", 3478), ("192.0.2.9", 0)])
+    def test_to_nowhere(self, to: tuple[str, int] | None) -> None:
+        error = error_of(TurnWorld(setup=lambda server: setattr(server, "allocate_error", (300, to))).start())
+        assert isinstance(error, ServerRefused)
+        assert error.error_code == 300
+
+
+class TestRefresh:
+    def test_about_a_minute_before_the_end(self) -> None:
+        world = TurnWorld().start()
+        world.run(530)
+        assert world.server.requests["REFRESH"] == 0
+        world.run(20)
+        assert world.server.requests["REFRESH"] == 1
+
+    def test_short_lifetimes_are_outlived(self) -> None:
+        world = TurnWorld(setup=lambda server: setattr(server, "max_lifetime_s", 10)).start()
+        world.run(100)
+        assert world.allocation.state is State.ALLOCATED
+        assert world.of(Lost) == []
+        assert 18 <= world.server.requests["REFRESH"] <= 22
+
+    def test_a_lifetime_of_nothing(self) -> None:
+        world = TurnWorld(setup=lambda server: setattr(server, "max_lifetime_s", 1)).start()
+        assert isinstance(error_of(world), AllocationLost)
+
+    def test_the_server_forgets_us(self) -> None:
+        world = TurnWorld().start()
+        for _ in range(3):
+            world.send(b"before")
+            world.run(1)
+        world.server.forget_allocations()
+        world.run(600)
+        assert [type(event) for event in world.events if isinstance(event, Lost | Allocated)] == [Allocated, Lost, Allocated]
+        world.send(b"after")
+        world.run(1)
+        world.from_peer(b"answer")
+        world.run(1)
+        assert world.at_peer[-1] == (world.allocation.relayed_addresses[0], PEER, b"after")
+        assert world.received() == [(PEER, b"answer")]
+        assert world.server.violations == []
+        assert world.allocation.stats(world.now).reallocations == 1
+
+    def test_the_server_forgets_us_and_no_new_one_is_wanted(self) -> None:
+        world = TurnWorld(replace(CONFIG, reallocate=False)).start()
+        world.server.forget_allocations()
+        world.run(600)
+        assert isinstance(error_of(world), AllocationLost)
+
+    def test_a_server_that_forgets_again_and_again(self) -> None:
+        world = TurnWorld(setup=lambda server: setattr(server, "max_lifetime_s", 4)).start()
+        for _ in range(30):
+            world.server.forget_allocations()
+            world.run(3)
+        assert isinstance(error_of(world), AllocationLost)
+        assert len(world.of(Lost)) == 3
+
+    def test_a_server_that_falls_silent(self) -> None:
+        world = TurnWorld().start()
+        world.server.silent = True
+        world.run(700)
+        assert isinstance(error_of(world), TransactionTimeout | AllocationLost)
+        assert world.allocation.relayed_addresses == ()
+
+    def test_a_bad_hour_of_the_network(self) -> None:
+        world = TurnWorld().start()
+        world.run(530)
+        world.weather.loss = 1.0
+        world.run(45)
+        world.weather.loss = 0.0
+        world.run(600)
+        assert world.allocation.state is State.ALLOCATED
+        assert world.of(Lost) == []
+
+    def test_stale_nonces_cost_one_round_trip(self) -> None:
+        world = TurnWorld(setup=lambda server: setattr(server, "nonce_lifetime_s", 30.0)).start()
+        world.send(b"x")
+        world.run(1200)
+        assert world.allocation.state is State.ALLOCATED
+        stats = world.allocation.stats(world.now)
+        assert stats.stale_nonces == world.server.errors[438] > 0
+        assert stats.retransmissions == 0
+
+    def test_a_nonce_that_is_always_stale(self) -> None:
+        world = TurnWorld(setup=lambda server: setattr(server, "nonce_lifetime_s", 0.0)).start()
+        error = error_of(world)
+        assert isinstance(error, ServerRefused)
+        assert error.error_code == 438
+        assert world.server.requests["ALLOCATE"] == 6
+
+    def test_nat_mappings_are_kept(self) -> None:
+        world = TurnWorld().start()
+        world.run(100)
+        assert world.server.requests["binding_indication"] in (5, 6)
+        for _ in range(300):
+            world.send(b"x")
+            world.run(1)
+        assert world.server.requests["binding_indication"] <= 7
+
+    def test_no_keepalive_over_a_stream(self) -> None:
+        world = TurnWorld(replace(CONFIG, reliable=True)).start()
+        world.run(100)
+        assert world.server.requests["binding_indication"] == 0
+
+
+class TestCredentials:
+    def test_renewed_for_the_same_user(self) -> None:
+        world = TurnWorld().start()
+        world.server.users["alice"] = "new"
+        world.allocation.renew_credentials(LongTermCredentials("alice", "new"), world.now)
+        world.run(600)
+        assert world.allocation.state is State.ALLOCATED
+        assert world.of(CredentialsRejected) == []
+
+    def test_rejected_then_renewed_in_time(self) -> None:
+        world = TurnWorld().start()
+        world.server.users["alice"] = "new"
+        world.run(545)
+        [rejected] = world.of(CredentialsRejected)
+        assert isinstance(rejected, CredentialsRejected)
+        assert 50 < rejected.expires_in_s <= 60
+        assert world.allocation.state is State.ALLOCATED
+        world.allocation.renew_credentials(LongTermCredentials("alice", "new"), world.now)
+        world.run(600)
+        assert world.allocation.state is State.ALLOCATED
+        assert world.of(Lost) == []
+
+    def test_rejected_and_never_renewed(self) -> None:
+        world = TurnWorld().start()
+        world.server.users["alice"] = "new"
+        world.run(700)
+        assert isinstance(error_of(world), BadCredentials)
+        assert len(world.of(Lost)) == 1
+
+    def test_another_user_serves_the_next_allocation(self) -> None:
+        """A username with its expiry in it: the allocation stays with its own user for as long as that works."""
+        world = TurnWorld(setup=lambda server: server.users.update({"later:alice": "next"})).start()
+        world.allocation.renew_credentials(LongTermCredentials("later:alice", "next"), world.now)
+        world.run(1200)
+        assert world.server.errors[441] == 0
+        assert world.allocation.state is State.ALLOCATED
+        del world.server.users["alice"]
+        world.run(1200)
+        # The first user expired; the server refuses the second one for this allocation, and a new one is made.
+        assert world.server.errors[441] == 1
+        assert [type(event) for event in world.events] == [Allocated, CredentialsRejected, Lost, Allocated]
+
+    def test_another_user_before_the_allocation(self) -> None:
+        world = TurnWorld(setup=lambda server: server.users.update({"bob": "b"}))
+        world.allocation.renew_credentials(LongTermCredentials("bob", "b"), world.now)
+        world.start()
+        assert world.server.relays[CLIENT].username == "bob"
+
+
+class TestIntegrity:
+    def answer(self, world: TurnWorld, key: bytes | None) -> bytes:
+        request = parse_message(world.sent[-1])
+        attributes = [
+            (Attribute.XOR_RELAYED_ADDRESS, encode_xor_address("192.0.2.200", 1, request.transaction_id)),
+            (Attribute.XOR_MAPPED_ADDRESS, encode_xor_address("192.0.2.200", 1, request.transaction_id)),
+        ]
+        return build_message(Method.ALLOCATE, MessageClass.SUCCESS, request.transaction_id, attributes, integrity_key=key)
+
+    def signed_request(self, config: AllocationConfig = CONFIG) -> TurnWorld:
+        world = TurnWorld(config)
+        world.allocation.start(world.now)
+        world.run(1, until=lambda: len(world.sent) == 2)
+        world.server.silent = True
+        return world
+
+    @pytest.mark.parametrize("key", [None, b"wrong"])
+    def test_a_forged_answer_is_not_believed(self, key: bytes | None) -> None:
+        world = self.signed_request()
+        world.allocation.receive(self.answer(world, key), world.now)
+        assert world.allocation.state is State.ALLOCATING
+        assert world.allocation.stats(world.now).dropped == {"bad_integrity": 1}
+        world.server.silent = False
+        world.run(2)
+        assert world.allocation.relayed_addresses == (("198.51.100.1", 50_002),)
+
+    def test_nothing_but_forged_answers(self) -> None:
+        world = self.signed_request()
+        world.allocation.receive(self.answer(world, b"wrong"), world.now)
+        world.run(60)
+        assert isinstance(error_of(world), IntegrityViolated)
+
+    def test_a_forged_answer_over_a_stream_ends_it(self) -> None:
+        world = self.signed_request(replace(CONFIG, reliable=True))
+        world.allocation.receive(self.answer(world, b"wrong"), world.now)
+        world.run(0)
+        assert isinstance(error_of(world), IntegrityViolated)
+
+    def test_an_unsigned_redirect_of_a_signed_request(self) -> None:
+        world = self.signed_request()
+        request = parse_message(world.sent[-1])
+        redirect = [(Attribute.ERROR_CODE, encode_error_code(300, "over there"))]
+        world.allocation.receive(build_message(Method.ALLOCATE, MessageClass.ERROR, request.transaction_id, redirect), world.now)
+        assert world.allocation.state is State.ALLOCATING
+
+    @pytest.mark.parametrize(
+        ("message_class", "attributes", "code"),
+        [
+            (MessageClass.SUCCESS, [], "turn_bad_answer"),
+            (MessageClass.SUCCESS, [(0x7ABC, b"")], "turn_unknown_attribute"),
+            (MessageClass.ERROR, [], "turn_bad_answer"),
+            (MessageClass.ERROR, [(Attribute.ERROR_CODE, encode_error_code(401, ""))], "turn_bad_challenge"),
+        ],
+    )
+    def test_answers_without_sense(self, message_class: MessageClass, attributes: list[tuple[int, bytes]], code: str) -> None:
+        world = TurnWorld()
+        world.allocation.start(world.now)
+        world.run(0)
+        request = parse_message(world.sent[-1])
+        world.allocation.receive(build_message(Method.ALLOCATE, message_class, request.transaction_id, attributes), world.now)
+        world.run(0)
+        assert error_of(world).code == code
+
+    def test_strangers_and_garbage_are_counted(self) -> None:
+        world = TurnWorld().start()
+        for data in (b"", b"\0", b"\x40\0", bytes(20), b"\x40\0\0\x09x", build_message(1, MessageClass.SUCCESS, bytes(12))):
+            world.allocation.receive(data, world.now)
+        world.allocation.receive(build_message(Method.ALLOCATE, MessageClass.REQUEST, bytes(12)), world.now)
+        world.allocation.receive(build_message(Method.DATA, MessageClass.INDICATION, bytes(12)), world.now)
+        assert world.allocation.stats(world.now).dropped == {
+            "too_short": 3,
+            "bad_stun": 1,
+            "unknown_channel": 1,
+            "unknown_transaction": 1,
+            "unexpected_message": 1,
+            "bad_indication": 1,
+        }
+
+
+class TestMobility:
+    CONFIG = replace(CONFIG, mobility=True)
+    ELSEWHERE = ("203.0.113.99", 55_555)
+
+    def world(self) -> TurnWorld:
+        return TurnWorld(self.CONFIG, setup=lambda server: setattr(server, "mobility", True)).start()
+
+    def test_the_allocation_moves_with_us(self) -> None:
+        world = self.world()
+        for _ in range(3):
+            world.send(b"before")
+            world.run(1)
+        relayed = world.allocation.relayed_addresses
+        assert world.allocation.mobility
+        for client in (self.ELSEWHERE, ("203.0.113.98", 1), CLIENT):
+            world.move(client)
+            world.run(1)
+            world.send(b"after")
+            world.run(1)
+            world.from_peer(b"answer")
+            world.run(1)
+        assert world.allocation.relayed_addresses == relayed
+        assert [data for _, _, data in world.at_peer] == [b"before"] * 3 + [b"after"] * 3
+        assert len(world.received()) == 3
+        assert world.of(Lost) == []
+        world.run(2000)
+        assert world.allocation.state is State.ALLOCATED
+        assert world.server.violations == []
+
+    def test_requests_that_were_under_way(self) -> None:
+        world = self.world()
+        world.allocation.bind(PEER, world.now)
+        world.send(b"queued")
+        world.move(self.ELSEWHERE)
+        world.run(2)
+        assert [data for _, _, data in world.at_peer] == [b"queued"]
+        assert world.allocation.stats(world.now).channels == 1
+        assert world.server.violations == []
+
+    def test_a_server_without_mobility(self) -> None:
+        world = TurnWorld(self.CONFIG).start()
+        assert world.allocation.state is State.ALLOCATED
+        assert not world.allocation.mobility
+        assert world.server.errors[405] == 1
+        world.move(self.ELSEWHERE)
+        world.run(1)
+        assert [type(event) for event in world.events] == [Allocated, Lost, Allocated]
+        assert world.allocation.mapped_address == self.ELSEWHERE
+
+    def test_a_ticket_that_is_not_taken(self) -> None:
+        world = self.world()
+        world.server.forget_allocations()
+        world.move(self.ELSEWHERE)
+        world.run(1)
+        assert [type(event) for event in world.events] == [Allocated, Lost, Allocated]
+
+    def test_before_the_allocation(self) -> None:
+        world = TurnWorld(weather=Weather(loss=1.0))
+        world.allocation.start(world.now)
+        world.run(1)
+        world.weather.loss = 0.0
+        world.move(self.ELSEWHERE)
+        world.run(1)
+        assert world.allocation.mapped_address == self.ELSEWHERE
+
+
+class TestClose:
+    def test_frees_the_allocation(self) -> None:
+        world = TurnWorld().start()
+        world.send(b"x")
+        world.run(1)
+        world.allocation.close(world.now)
+        world.allocation.close(world.now)
+        world.run(1)
+        assert world.server.relays == {}
+        assert world.events[-1] == Closed("closed")
+        assert world.allocation.state is State.CLOSED
+        assert world.allocation.deadline == float("inf")
+        with pytest.raises(NotAllocated):
+            world.allocation.send(PEER, b"late", world.now)
+
+    def test_while_allocating(self) -> None:
+        world = TurnWorld()
+        world.allocation.start(world.now)
+        world.allocation.close(world.now)
+        world.run(1)
+        assert world.server.relays == {}
+        assert world.events == [Closed("closed")]
+
+    def test_before_anything(self) -> None:
+        world = TurnWorld()
+        world.allocation.close(world.now)
+        world.run(1)
+        assert world.events == [Closed("closed")]
+        assert world.sent == []
+
+    def test_when_the_server_is_gone(self) -> None:
+        world = TurnWorld().start()
+        world.server.silent = True
+        world.allocation.close(world.now)
+        world.run(60)
+        assert world.allocation.state is State.CLOSED
+
+    def test_when_the_network_is_gone(self) -> None:
+        world = TurnWorld().start()
+        world.allocation.close(world.now)
+        world.allocation.transport_failed("gone", world.now)
+        world.run(0)
+        assert world.events[-1] == Closed("transport failed")
+
+    def test_when_the_server_forgot(self) -> None:
+        world = TurnWorld().start()
+        world.server.forget_allocations()
+        world.allocation.close(world.now)
+        world.run(1)
+        assert world.events[-1] == Closed("closed")
+        assert world.of(Lost) == []
+
+
+class TestConfig:
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"family": "ipx"},
+            {"lifetime_s": 0},
+            {"reserve": True},
+            {"reservation_token": b"short"},
+            {"reservation_token": bytes(8), "even_port": True},
+            {"reservation_token": bytes(8), "family": "ipv6"},
+            {"even_port": True, "family": "both"},
+            {"tcp_relay": True},
+            {"tcp_relay": True, "reliable": True, "dont_fragment": True},
+            {"software": "x" * 128},
+            {"permission_lifetime_s": 0.0},
+            {"max_peers": 0},
+        ],
+    )
+    def test_contradictions(self, wrong: dict[str, object]) -> None:
+        with pytest.raises(ConfigError):
+            AllocationConfig(CREDENTIALS, **wrong)  # type: ignore[arg-type]
+
+    def test_misuse(self) -> None:
+        world = TurnWorld().start()
+        for peer in (
+            ("host", 1),
+            ("0.0.0.0", 1),
+            ("224.0.0.1", 1),
+            ("::", 1),
+            ("ff02::1", 1),
+            ("192.0.2.1", 0),
+            ("192.0.2.1", 70_000),
+        ):
+            with pytest.raises(BadPeer):
+                world.allocation.send(peer, b"x", world.now)
+        with pytest.raises(TurnError, match="at most"):
+            world.allocation.send(PEER, bytes(65_500), world.now)
+        with pytest.raises(NotAllocated):
+            world.allocation.connect(PEER, world.now)
+
+
+def test_which_socket_errors_are_final() -> None:
+    assert is_hard_network_error(ConnectionRefusedError(111, "refused"))
+    assert not is_hard_network_error(OSError(90, "message too long"))
+    assert not is_hard_network_error(BlockingIOError(11, "again"))
