@@ -34,9 +34,17 @@ setup: $(VENV)/.run vendor
 docs: $(VENV)/.run
 	$(BIN)/python scripts/docs.py
 
+# What only computes shares the cores; what has real peers in real time runs by itself, so that no two of them starve each other.
+COMPUTING := tests/e2ee tests/project tests/salam tests/transcode
+
 test: $(VENV)/.test
 	@$(MAKE) --no-print-directory lint
+ifdef PYTEST_ARGS
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+else
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(COMPUTING)
+	@$(BIN)/python -m pytest $(COMPUTING:%=--ignore=%)
+endif
 
 # The random runs of whole devices are left out: they are the longest, and reach nothing that the other tests do not.
 coverage: $(VENV)/.test
