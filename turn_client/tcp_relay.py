@@ -13,12 +13,13 @@ from turn_client.credentials import Authenticator
 from turn_client.errors import Address, PeerRefused, ServerRefused, TooManyPeers, TransportFailed, TurnError
 from turn_client.events import ConnectionAttempt, ConnectionFailed, ConnectionReady, Event
 from turn_client.requester import Outcome, Requester
-from turn_client.stun import Attribute, Method, StunError, encode_xor_address, parse_message
+from turn_client.stun import MAGIC_COOKIE, Attribute, Method, StunError, encode_xor_address, parse_message
 from turn_client.transactions import RtoCache
 
 __all__ = ["BinderState", "ConnectionBinder", "TcpRelay"]
 
 _HEADER_BYTES = 20
+_COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 
 
 class TcpRelay:
@@ -141,6 +142,9 @@ class ConnectionBinder:
 
     def _read_answers(self, now: float) -> None:
         while self.state is BinderState.BINDING and len(self._buffer) >= _HEADER_BYTES:
+            if self._buffer[4:8] != _COOKIE:
+                self._fail(TransportFailed("the server sent something else than STUN"))
+                return
             length = _HEADER_BYTES + int.from_bytes(self._buffer[2:4], "big")
             if len(self._buffer) < length:
                 return
@@ -149,7 +153,7 @@ class ConnectionBinder:
             try:
                 self._requester.receive(parse_message(frame), now)
             except StunError as error:
-                self._fail(TransportFailed(f"the server sent something else than STUN: {error.message}"))
+                self._fail(TransportFailed(f"the server sent malformed STUN: {error.message}"))
 
     def _rest(self) -> bytes:
         if self.state is not BinderState.BOUND:

@@ -57,7 +57,7 @@ class Timers(Generic[KeyT]):
     def due(self, now: float) -> list[KeyT]:
         """Take out the keys whose deadline has come, in the order of their deadlines."""
         keys = []
-        while self.next_s <= now:
+        while self._live and self.next_s <= now:
             key = heapq.heappop(self._heap)[2]
             del self._live[key]
             keys.append(key)
