@@ -132,27 +132,26 @@ def demo(
 def doctor(
     config: ConfigOption = None,
     path: Annotated[Path | None, typer.Option("--path", help="Your project's folder, to look for names that shadow ours.")] = None,
+    turn: Annotated[
+        str | None, typer.Option("--turn", help="Look at this TURN server instead, such as turn:turn.example, step by step.")
+    ] = None,
+    turn_username: Annotated[str | None, typer.Option("--turn-username", help="Username there. Default: of the settings.")] = None,
+    turn_password: Annotated[str | None, typer.Option("--turn-password", help="Password to it.")] = None,
+    turn_secret: Annotated[
+        str | None, typer.Option("--turn-secret", help="Secret shared with it, in place of both. Better: SALAM_TURN_SECRET.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that this machine and the settings are fit to serve; exits 1 when something would fail."""
-    from rich.console import Console
-    from rich.table import Table
+    from salam_server.cli_doctor import diagnose_machine, diagnose_turn, turn_flags
 
-    from salam_server.api import dump_json
-    from salam_server.checks import run_checks
-
-    checks = list(run_checks(_settings(config), folder=path or Path.cwd()))
-    failed = [check for check in checks if check.state == "failed"]
-    if as_json:
-        rows = [{"name": check.name, "state": check.state, "detail": check.detail, "fix": check.fix} for check in checks]
-        typer.echo(dump_json({"ok": not failed, "checks": rows}))
+    if turn is not None:
+        well = diagnose_turn(_settings(config, **turn_flags(turn, turn_username, turn_password, turn_secret)), as_json=as_json)
+    elif turn_username or turn_password or turn_secret:
+        raise ConfigError("credentials are given, and no TURN server to use them at; name it with --turn")
     else:
-        marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
-        table = Table("check", "state", "detail", "what to do", box=None, pad_edge=False)
-        for check in checks:
-            table.add_row(check.name, marks[check.state], check.detail, check.fix)
-        Console().print(table)
-    if failed:
+        well = diagnose_machine(_settings(config), path or Path.cwd(), as_json=as_json)
+    if not well:
         raise typer.Exit(_EXIT_FAILED)
 
 

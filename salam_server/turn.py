@@ -7,7 +7,7 @@ from signaling import IceGrant, IceServerSource
 from signaling.messages import IceServer
 from turn_client.rest import make_rest_credentials
 
-__all__ = ["ice_server_source", "open_ice_servers"]
+__all__ = ["ice_server_source", "open_ice_servers", "turn_credentials"]
 
 # A quarter is left for clients that are away for a while, for clocks that differ, and for the ICE restart with the new ones.
 _RENEW_AFTER = 0.75
@@ -16,6 +16,13 @@ _RENEW_AFTER = 0.75
 def open_ice_servers(settings: Settings) -> list[IceServer]:
     """Return the servers that need no credentials, as every client is told them."""
     return [IceServer(urls=list(settings.ice_servers))] if settings.ice_servers else []
+
+
+def turn_credentials(settings: Settings, user: str, wall: float) -> tuple[str, str]:
+    """Return a username and password for the TURN servers of the settings; ``wall`` in Unix seconds."""
+    if settings.turn_secret:
+        return make_rest_credentials(settings.turn_secret, user, settings.turn_ttl_s, wall)
+    return settings.turn_username, settings.turn_password
 
 
 def ice_server_source(settings: Settings) -> IceServerSource | None:
@@ -27,14 +34,11 @@ def ice_server_source(settings: Settings) -> IceServerSource | None:
     if not settings.turn_urls:
         return None
     servers, urls = tuple(open_ice_servers(settings)), list(settings.turn_urls)
-    if not settings.turn_secret:
-        turn = IceServer(urls=urls, username=settings.turn_username, credential=settings.turn_password)
-        everybodys = IceGrant((*servers, turn))
-        return lambda client_id, wall: everybodys
+    ttl_s = settings.turn_ttl_s if settings.turn_secret else None
 
     def make(client_id: str, wall: float) -> IceGrant:
-        username, password = make_rest_credentials(settings.turn_secret, client_id, settings.turn_ttl_s, wall)
+        username, password = turn_credentials(settings, client_id, wall)
         turn = IceServer(urls=urls, username=username, credential=password)
-        return IceGrant((*servers, turn), ttl_s=settings.turn_ttl_s, renew_after_s=_RENEW_AFTER * settings.turn_ttl_s)
+        return IceGrant((*servers, turn), ttl_s=ttl_s, renew_after_s=None if ttl_s is None else _RENEW_AFTER * ttl_s)
 
     return make
