@@ -19,6 +19,7 @@ Address = tuple[str, int]
 SERVER: Address = ("192.0.2.1", 3478)
 CLIENT: Address = ("203.0.113.5", 40_000)
 PEER: Address = ("198.51.100.77", 5000)
+MAX_IDLE_TICKS = 20
 CREDENTIALS = LongTermCredentials("alice", "secret")
 
 
@@ -55,6 +56,7 @@ class TurnWorld:
         self.events: list[Event] = []
         self.at_peer: list[tuple[Address, Address, bytes]] = []
         self.sent: list[bytes] = []
+        self.heard: list[bytes] = []
         self._wire: list[tuple[float, int, bool, Address, bytes]] = []
         self._order = itertools.count()
 
@@ -83,6 +85,7 @@ class TurnWorld:
         """Let everything that is due within ``duration_s`` happen, in its order."""
         end = self.now + duration_s
         self._collect()
+        idle_ticks = 0
         while not until():
             wire_at = self._wire[0][0] if self._wire else math.inf
             at = min(wire_at, max(self.allocation.deadline, self.now))
@@ -94,9 +97,15 @@ class TurnWorld:
                 if to_server:
                     self.server.receive(data, client, self.now)
                 elif client == self.client:
+                    self.heard.append(data)
                     self.allocation.receive(data, self.now)
             else:
+                before = self.now, len(self.sent)
                 self.allocation.tick(self.now)
+                # A deadline that a tick neither serves nor moves would keep a real loop busy for ever.
+                served = self.allocation.deadline > self.now or (self.now, len(self.sent)) != before
+                idle_ticks = 0 if served else idle_ticks + 1
+                assert idle_ticks < MAX_IDLE_TICKS, f"a deadline of {self.allocation.deadline} is not served at {self.now}"
             self._collect()
         else:
             return
