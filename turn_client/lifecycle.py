@@ -50,6 +50,9 @@ _REFRESH_RETRY_S = 1.0
 _MAX_LOSSES, _LOSS_WINDOW_S = 3, 60.0
 # How often one Allocate is repeated without what the server does not support: DONT-FRAGMENT, then mobility.
 _MOBILITY_FORBIDDEN = 405
+# The number that ADDITIONAL-ADDRESS-FAMILY had in drafts: coturn 4.6 knows no other. Servers ignore numbers from 0x8000 on that they
+# do not know (RFC 8489 section 14), so both are sent.
+_DRAFT_ADDITIONAL_ADDRESS_FAMILY = 0x8032
 
 State = AllocationState
 
@@ -223,6 +226,7 @@ class Lifecycle:
             attributes.append((Attribute.REQUESTED_ADDRESS_FAMILY, encode_family(Family.IPV6)))
         elif config.family == "both":
             attributes.append((Attribute.ADDITIONAL_ADDRESS_FAMILY, encode_family(Family.IPV6)))
+            attributes.append((_DRAFT_ADDITIONAL_ADDRESS_FAMILY, encode_family(Family.IPV6)))
         if config.even_port:
             attributes.append((Attribute.EVEN_PORT, b"\x80" if config.reserve else b"\0"))
         if self.dont_fragment:

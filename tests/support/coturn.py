@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import pytest
 from cryptography import x509
@@ -257,8 +258,7 @@ class EchoPeer(asyncio.DatagramProtocol):
         self.echo = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)
 
     @property
     def address(self) -> tuple[str, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import errno
 import socket
 import ssl
@@ -12,14 +11,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
-from turn_client.stream import StreamParser, frame_for_stream
+from turn_client.errors import Address
+from turn_client.resolution import ServerTransport
+from turn_client.stream import StreamParser
 from turn_client.stun import StunError
 
-__all__ = ["Address", "Link", "LinkReceiver", "LinkStats", "StreamLink", "Transport", "UdpLink", "open_link"]
-
-Address = tuple[str, int]
+__all__ = ["Link", "LinkReceiver", "LinkStats", "StreamLink", "UdpLink", "open_link"]
 
 # A burst of a keyframe from several senders arrives within one turn of the loop; the system's default holds about 90 packets.
 _UDP_BUFFER_BYTES = 1 << 20
@@ -38,19 +37,6 @@ _TLS_SHUTDOWN_S = 2.0
 _HARD_ERRORS = frozenset({errno.ECONNREFUSED, errno.ENOPROTOOPT, errno.EPROTONOSUPPORT})
 
 
-class Transport(enum.Enum):
-    """How a client talks to its server."""
-
-    UDP = "udp"
-    TCP = "tcp"
-    TLS = "tls"
-
-    @property
-    def reliable(self) -> bool:
-        """Whether it delivers all or nothing, so that nothing is retransmitted over it."""
-        return self is not Transport.UDP
-
-
 class LinkReceiver(Protocol):
     """Who gets what comes out of a link; called from the event loop, and must not block."""
 
@@ -59,6 +45,9 @@ class LinkReceiver(Protocol):
 
     def link_failed(self, error: Exception) -> None:
         """Learn that the link is of no more use; called at most once, and never after `Link.close`."""
+
+    def link_troubled(self, error: OSError) -> None:
+        """Learn of an error of the way to the server, which may pass."""
 
 
 @dataclass(slots=True)
@@ -81,8 +70,6 @@ class Link(ABC):
     which are few and small and never dropped.
     """
 
-    transport_kind: Transport
-
     def __init__(self, receiver: LinkReceiver) -> None:
         self.receiver = receiver
         self.send: Callable[[bytes], None] = self._discard
@@ -94,6 +81,7 @@ class Link(ABC):
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._ended = False
+        self._gone = asyncio.Event()
 
     @property
     @abstractmethod
@@ -107,6 +95,15 @@ class Link(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the socket; safe to call twice."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the socket is closed for good."""
+        return self._gone.is_set()
+
+    async def wait_closed(self) -> None:
+        """Wait until the socket is gone, after `close` or a failure."""
+        await self._gone.wait()
 
     @property
     def paused(self) -> bool:
@@ -162,18 +159,17 @@ class Link(ABC):
 class UdpLink(Link, asyncio.DatagramProtocol):
     """A connected UDP socket: only the server's datagrams arrive, and its ICMP errors do too."""
 
-    transport_kind = Transport.UDP
     _transport: asyncio.DatagramTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # Neither loop's transport is an instance of it before Python 3.12.
+        self._transport = cast(asyncio.DatagramTransport, transport)
         connected = transport.get_extra_info("socket")
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             with contextlib.suppress(OSError):
                 connected.setsockopt(socket.SOL_SOCKET, option, _UDP_BUFFER_BYTES)
-        self.send = self._direct = transport.sendto
+        self.send = self._direct = self._transport.sendto
 
     def datagram_received(self, data: bytes, _address: object) -> None:
         """Called by asyncio."""
@@ -185,9 +181,12 @@ class UdpLink(Link, asyncio.DatagramProtocol):
             self.fail(error)
         else:
             self.stats.soft_errors += 1
+            if isinstance(error, OSError):
+                self.receiver.link_troubled(error)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called by asyncio."""
+        self._gone.set()
         self.fail(error or ConnectionError("the socket was closed"))
 
     @property
@@ -204,26 +203,24 @@ class UdpLink(Link, asyncio.DatagramProtocol):
 
 
 class StreamLink(Link, asyncio.Protocol):
-    """A TCP or TLS connection: frames are cut out of the stream, and padded into it."""
+    """A TCP or TLS connection: frames are cut out of the stream; those that are sent have their padding already."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, receiver: LinkReceiver, kind: Transport) -> None:
+    def __init__(self, receiver: LinkReceiver) -> None:
         super().__init__(receiver)
-        self.transport_kind = kind
         self._parser = StreamParser()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
         connected = transport.get_extra_info("socket")
         unsent = getattr(socket, "TCP_NOTSENT_LOWAT", None)
         if connected is not None and unsent is not None:
             with contextlib.suppress(OSError):
                 connected.setsockopt(socket.IPPROTO_TCP, unsent, _UNSENT_BYTES)
-        self.send = self._direct = self.send_control
+        self.send = self._direct = self._transport.write
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
@@ -244,6 +241,7 @@ class StreamLink(Link, asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called by asyncio."""
+        self._gone.set()
         self.fail(error or ConnectionError("the server closed the connection"))
 
     @property
@@ -252,15 +250,19 @@ class StreamLink(Link, asyncio.Protocol):
         return host, port
 
     def send_control(self, frame: bytes) -> None:
-        self._transport.write(frame_for_stream(frame))
+        self._transport.write(frame)
 
     def close(self) -> None:
         self._end()
-        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            # A server that reads no more would hold the connection open for as long as it likes.
+            self._transport.abort()
+        else:
+            self._transport.close()
 
 
 async def open_link(
-    kind: Transport,
+    kind: ServerTransport,
     server: Address,
     receiver: LinkReceiver,
     *,
@@ -270,21 +272,21 @@ async def open_link(
 ) -> Link:
     """Open a socket to ``server`` and return it once it can be used.
 
-    ``tls`` is the trust for `Transport.TLS`, the system's own by default; ``server_name`` is the name that the certificate must
-    have, the address by default. ``local_host`` is the address of ours to send from.
+    ``tls`` is the trust for `ServerTransport.TLS`, the system's own by default; ``server_name`` is the name that the certificate
+    must have, the address by default. ``local_host`` is the address of ours to send from.
 
     Raises OSError when the connection cannot be made, and ssl.SSLError, which is one, when the certificate is not right.
     """
     loop = asyncio.get_running_loop()
     local = None if local_host is None else (local_host, 0)
-    if kind is Transport.UDP:
+    if kind is ServerTransport.UDP:
         _, udp = await loop.create_datagram_endpoint(lambda: UdpLink(receiver), remote_addr=server, local_addr=local)
         return udp
-    if kind is Transport.TCP:
-        _, stream = await loop.create_connection(lambda: StreamLink(receiver, kind), *server, local_addr=local)
+    if kind is ServerTransport.TCP:
+        _, stream = await loop.create_connection(lambda: StreamLink(receiver), *server, local_addr=local)
         return stream
     _, stream = await loop.create_connection(
-        lambda: StreamLink(receiver, kind),
+        lambda: StreamLink(receiver),
         *server,
         local_addr=local,
         ssl=tls or await loop.run_in_executor(None, ssl.create_default_context),
