@@ -50,8 +50,8 @@ _REFRESH_RETRY_S = 1.0
 _MAX_LOSSES, _LOSS_WINDOW_S = 3, 60.0
 # How often one Allocate is repeated without what the server does not support: DONT-FRAGMENT, then mobility.
 _MOBILITY_FORBIDDEN = 405
-# The number that ADDITIONAL-ADDRESS-FAMILY had in drafts: coturn 4.6 knows no other. Servers ignore numbers from 0x8000 on that they
-# do not know (RFC 8489 section 14), so both are sent.
+# The number that ADDITIONAL-ADDRESS-FAMILY had in drafts: coturn 4.6 knows no other. Servers ignore numbers from 0x8000 on that
+# they do not know (RFC 8489 section 14), so both are sent.
 _DRAFT_ADDITIONAL_ADDRESS_FAMILY = 0x8032
 
 State = AllocationState
