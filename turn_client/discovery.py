@@ -20,11 +20,14 @@ from turn_client.errors import Address, BadPeer
 from turn_client.stun import Attribute, MessageClass, Method, StunError, StunMessage, build_message, parse_message
 from turn_client.transactions import MIN_RTO_S, Transaction
 
-__all__ = ["Behaviour", "Discovery", "LocalSocket", "NatReport", "Outgoing"]
+__all__ = ["PATIENCE_S", "Behaviour", "Discovery", "LocalSocket", "NatReport", "Outgoing"]
 
-# Four sendings, at 0, 0.5, 1.5 and 3.5 s, and as long again for the last answer. The full schedule of RFC 8489 takes 39.5 s, which
-# is long for a result that is mostly silence; with 5 % of loss each way one test in ten thousand is judged wrongly.
-_PATIENCE_S = 7.5
+PATIENCE_S = 7.5
+"""Four sendings, at 0, 0.5, 1.5 and 3.5 s, and as long again for the last answer.
+
+The full schedule of RFC 8489 takes 39.5 s, which is long for a result that is mostly silence; with 5 % of loss each way one test
+in ten thousand is judged wrongly.
+"""
 # RFC 5780 section 7.2.
 _CHANGE_ADDRESS_AND_PORT = b"\x00\x00\x00\x06"
 _CHANGE_PORT = b"\x00\x00\x00\x02"
@@ -135,7 +138,7 @@ class Discovery:
         local: tuple[Address, Address],
         *,
         random: Callable[[int], bytes],
-        patience_s: float = _PATIENCE_S,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.dropped = 0
         self._server = server

@@ -1,0 +1,5 @@
+"""Finding out what kind of NAT is in the way, over real sockets."""
+
+from turn_client.nat.client import discover_nat as discover_nat
+
+__all__ = ["discover_nat"]
