@@ -27,6 +27,7 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
         ("Authorization: Bearer abcdef123", "Authorization: <secret>"),
         ("a=ice-pwd:Zm9vYmFyYmF6", "a=ice-pwd:<secret>"),
         ("password='hunter2x', next", "password='<secret>', next"),
+        ('{"username":"1:a","credential":"c2VjcmV0"}', '{"username":"1:a","credential":"<secret>"}'),
     ],
 )
 def test_redaction(text: str, expected: str) -> None:
