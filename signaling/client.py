@@ -133,8 +133,7 @@ class SignalingClient(ClientRequests):
         """What the server said at the latest connection."""
         self.ice_servers: list[IceServer] = []
         """The ICE servers to use now: those of the latest `Welcome`, `Joined` or `IceServersChanged`."""
-        self.ice_expires_s: float | None = None
-        """When the credentials among them expire, by the client's monotonic clock; None: never. New ones come before."""
+        self._ice_expires_s: float | None = None
         self.events_dropped = 0
         """Events that were discarded because nobody took them."""
         self.rtt_s: float | None = None
@@ -191,6 +190,11 @@ class SignalingClient(ClientRequests):
     def connected(self) -> bool:
         """Whether a connection is open and welcome."""
         return self._ready.is_set()
+
+    @property
+    def ice_ttl_s(self) -> float | None:
+        """How long the credentials in `ice_servers` are good for from now on, in seconds; None: for good. New ones come before."""
+        return None if self._ice_expires_s is None else max(self._ice_expires_s - self._clock.monotonic(), 0.0)
 
     async def close(self) -> None:
         """End the session, so that others see it leave at once; idempotent."""
@@ -460,7 +464,7 @@ class SignalingClient(ClientRequests):
 
     def _use_ice_servers(self, servers: list[IceServer], ttl_s: float) -> None:
         self.ice_servers = servers
-        self.ice_expires_s = self._clock.monotonic() + ttl_s if ttl_s else None
+        self._ice_expires_s = self._clock.monotonic() + ttl_s if ttl_s else None
 
     def _answered(self, reply: Reply) -> None:
         answer, on_reply = self._pending.get(reply.re, (None, None))
