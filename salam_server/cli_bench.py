@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from bench.encryption import Report
+    from bench.report import BenchReport
 
 __all__ = ["bench_app"]
 
@@ -33,30 +33,17 @@ def measure_e2ee(
 
     names = [name.strip() for name in against.split(",") if name.strip()]
     report = measure_encryption(names, rounds=rounds, operations=operations)
+    _show(report, as_json=as_json, check=check)
+
+
+def _show(report: BenchReport, *, as_json: bool, check: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report.as_json(), indent=2))
     else:
-        _print_tables(report)
+        from rich.console import Console
+
+        report.print_tables(Console())
     for line in report.failed:
         typer.echo(f"below the floor: {line}", err=True)
     if check and report.failed:
         raise typer.Exit(1)
-
-
-def _print_tables(report: Report) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    def table(title: str, rows: dict[str, dict[str, float]]) -> Table:
-        columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-        made = Table("", *columns, title=title)
-        for label, row in rows.items():
-            made.add_row(label, *(f"{row[name]:,}" if name in row else "-" for name in columns))
-        return made
-
-    console = Console()
-    console.print(table("Operations per CPU-second (forged_us: microseconds of CPU a message)", report.figures))
-    if report.ratios:
-        console.print(table("Ours to theirs", report.ratios))
-    if report.stores:
-        console.print(table("A whole device, messages per CPU-second by store", report.stores))

@@ -3,7 +3,6 @@
 from bench.encryption.contender import Contender as Contender
 from bench.encryption.contender import Talker as Talker
 from bench.encryption.measure import PEERS as PEERS
-from bench.encryption.measure import Report as Report
 from bench.encryption.measure import measure_encryption as measure_encryption
 
-__all__ = ["PEERS", "Contender", "Report", "Talker", "measure_encryption"]
+__all__ = ["PEERS", "Contender", "Talker", "measure_encryption"]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError
-from statistics import median
 from typing import Any
 
 from bench.encryption.contender import Contender, Talker
@@ -16,9 +12,10 @@ from bench.encryption.double_ratchet import DoubleRatchet
 from bench.encryption.olm_family import Olm, Vodozemac
 from bench.encryption.own import Salam
 from bench.encryption.stored import measure_stores
+from bench.report import BenchReport, Figure, Rounds, figure, ratio_figures
 from salam import ConfigError, ResourceError
 
-__all__ = ["FLOORS", "PEERS", "Report", "measure_encryption"]
+__all__ = ["FLOORS", "PEERS", "measure_encryption"]
 
 PEERS: dict[str, Callable[[], Contender]] = {"vodozemac": Vodozemac, "olm": Olm, "doubleratchet": DoubleRatchet}
 # The size at which most chat libraries are compared, a long message.
@@ -29,38 +26,6 @@ FLOORS: dict[str, dict[str, float]] = {
     "vodozemac": {"setup": 0.6, "encrypt_chain": 1.5, "ping_pong": 1.0},
     "doubleratchet": {"setup": 5.0, "encrypt_chain": 5.0, "decrypt_chain": 5.0, "ping_pong": 5.0},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What was measured: ``figures`` by library in operations per CPU-second (``forged_us`` in microseconds of CPU a message).
-
-    ``ratios`` are ours to each peer's, the median of the rounds. ``failed`` names every floor that was not reached.
-    """
-
-    figures: dict[str, dict[str, float]]
-    ratios: dict[str, dict[str, float]]
-    stores: dict[str, dict[str, float]]
-    versions: dict[str, str]
-    rounds: int
-    operations: int
-    failed: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "message_bytes": len(_MESSAGE),
-            "unit": "operations per CPU-second; forged_us in microseconds of CPU per message",
-            "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.machine()},
-            "rounds": self.rounds,
-            "operations": self.operations,
-            "versions": self.versions,
-            "figures": self.figures,
-            "ratios": self.ratios,
-            "stores": self.stores,
-            "floors": FLOORS,
-            "forged_limit_us": _FORGED_LIMIT_US,
-            "failed": self.failed,
-        }
 
 
 def _cpu_s(work: Callable[[], object]) -> float:
@@ -119,26 +84,26 @@ def _round(contender: Contender, operations: int) -> dict[str, float]:
     return figures
 
 
-def _medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: round(median(figures[name] for figures in rounds), 2) for name in rounds[0]}
+def _figures(rounds: Rounds) -> dict[str, Figure]:
+    return {name: figure([taken[name] for taken in rounds], _unit(name)) for name in rounds[0]}
 
 
-def _ratios(own: Sequence[dict[str, float]], other: Sequence[dict[str, float]]) -> dict[str, float]:
+def _unit(name: str) -> str:
+    return "us" if name.endswith("_us") else "1/CPU-s"
+
+
+def _ratios(own: Rounds, other: Rounds) -> dict[str, Figure]:
     """Ours to theirs; what they do not have is compared with the nearest that they do, the plain set-up."""
-    pairs = {name: name for name in other[0] if name != "forged_us"} | {"setup_pq": "setup"}
-    return {
-        name: round(median(mine[name] / theirs[counterpart] for mine, theirs in zip(own, other, strict=True)), 3)
-        for name, counterpart in pairs.items()
-    }
+    return ratio_figures(own, other, {name: name for name in other[0] if name != "forged_us"} | {"setup_pq": "setup"})
 
 
-def _failures(ratios: dict[str, dict[str, float]], forged_us: float) -> list[str]:
+def _failures(ratios: dict[str, dict[str, Figure]], forged_us: float) -> list[str]:
     failed = [
-        f"{name} against {peer} is {ratios[peer][name]}, below {floor}"
+        f"{name} against {peer} is {ratios[peer][name].value}, below {floor}"
         for peer, floors in FLOORS.items()
         if peer in ratios
         for name, floor in floors.items()
-        if ratios[peer][name] < floor
+        if ratios[peer][name].value < floor
     ]
     if forged_us > _FORGED_LIMIT_US:
         failed.append(f"a forged message costs {forged_us} us, above {_FORGED_LIMIT_US}")
@@ -155,7 +120,9 @@ def _peer(name: str) -> Contender:
         raise ResourceError(message, code="peer_missing") from None
 
 
-def measure_encryption(against: Iterable[str] = (), *, rounds: int = 5, operations: int = 2_000, stores: bool = True) -> Report:
+def measure_encryption(
+    against: Iterable[str] = (), *, rounds: int = 5, operations: int = 2_000, stores: bool = True
+) -> BenchReport:
     """Measure our sessions, and those of the libraries named in ``against``, alternating, in this process.
 
     Each of ``rounds`` does about ``operations`` messages per figure and library. ``stores`` adds what a whole `e2ee.Device` does
@@ -169,15 +136,25 @@ def measure_encryption(against: Iterable[str] = (), *, rounds: int = 5, operatio
     for _ in range(rounds):
         for contender in contenders:
             measured[contender.name].append(_round(contender, operations))
-    own = measured["salam"]
-    figures = {name: _medians(taken) for name, taken in measured.items()}
-    ratios = {name: _ratios(own, taken) for name, taken in measured.items() if name != "salam"}
-    return Report(
-        figures=figures,
-        ratios=ratios,
-        stores=measure_stores(operations) if stores else {},
+    own = measured.pop("salam")
+    metrics = _figures(own)
+    ratios = {name: _ratios(own, taken) for name, taken in measured.items()}
+    return BenchReport(
+        scenario="e2ee",
+        title="Operations per CPU-second (forged_us: microseconds of CPU for a forged message)",
+        metrics=metrics,
         versions={contender.name: contender.version for contender in contenders},
-        rounds=rounds,
-        operations=operations,
-        failed=_failures(ratios, figures["salam"]["forged_us"]),
+        method={"rounds": rounds, "operations": operations, "message_bytes": len(_MESSAGE), "order": "in turns, one process"},
+        peers={name: _figures(taken) for name, taken in measured.items()},
+        ratios=ratios,
+        groups={"stores": _store_figures(operations)} if stores else {},
+        floors={**FLOORS, "forged_us": _FORGED_LIMIT_US},
+        failed=_failures(ratios, metrics["forged_us"].value),
     )
+
+
+def _store_figures(operations: int) -> dict[str, dict[str, Figure]]:
+    return {
+        store: {name: figure([rate], _unit(name)) for name, rate in rates.items()}
+        for store, rates in measure_stores(operations).items()
+    }
