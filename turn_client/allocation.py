@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections import Counter
 from collections.abc import Callable
 
@@ -27,7 +28,10 @@ from turn_client.transactions import RtoCache
 
 __all__ = ["Allocation"]
 
-_CHANNEL_HEADER_BYTES = 4
+_CHANNEL_HEADER = struct.Struct("!HH")
+"""Number and length (RFC 8656 section 12.4)."""
+_pack_header = _CHANNEL_HEADER.pack
+_unpack_header = _CHANNEL_HEADER.unpack_from
 # A datagram of 64 KiB less the headers of IP, UDP and a Send indication with an IPv6 peer.
 _MAX_DATA_BYTES = 65_400
 # What completes a frame on a stream to a multiple of four bytes, by the two low bits of the length (RFC 8656 section 12.5).
@@ -160,24 +164,24 @@ class Allocation:
         link.active = True
         self._packets_sent += 1
         self._bytes_sent += length
-        frame = link.prefix + length.to_bytes(2, "big") + data
+        frame = _pack_header(link.number, length) + data
         self._outgoing.append(frame + _PADDING[length & 3] if self._reliable else frame)
 
     def frame(self, peer: Address, data: bytes) -> bytes | None:
         """Return what carries ``data`` to a peer with a channel, for a shell that writes it at once; None: use `send`.
 
-        Counts like `send`. ``data`` of more than 65,535 bytes raises OverflowError; a shell bounds it by its datagrams.
+        Counts like `send`.
         """
         link = self._bound.get(peer)
-        if link is None:
-            return None
         length = len(data)
+        if link is None or length > _MAX_DATA_BYTES:
+            return None
         link.active = True
         self._packets_sent += 1
         self._bytes_sent += length
         if self._reliable:
-            return link.prefix + length.to_bytes(2, "big") + data + _PADDING[length & 3]
-        return link.prefix + length.to_bytes(2, "big") + data
+            return _pack_header(link.number, length) + data + _PADDING[length & 3]
+        return _pack_header(link.number, length) + data
 
     def bind(self, peer: Address, now: float) -> None:
         """Make a permission and a channel (a permission alone for TCP) before any traffic, and keep them until `close`.
@@ -209,18 +213,17 @@ class Allocation:
 
     def receive(self, data: bytes, now: float) -> None:
         """Take one datagram, or one frame of a stream, from the server."""
-        if len(data) < _CHANNEL_HEADER_BYTES:
+        try:
+            number, length = _unpack_header(data)
+        except struct.error:
             self._dropped["too_short"] += 1
             return
-        if data[0] & 0xC0 != 0x40:
-            self._receive_stun(data, now)
-            return
-        link = self._by_number.get(data[:2])
+        link = self._by_number.get(number)
         if link is None:
-            self._dropped["unknown_channel"] += 1
+            # The first two bytes of a STUN message are never a channel number.
+            self._receive_other(data, number, now)
             return
-        length = data[2] << 8 | data[3]
-        spare = len(data) - _CHANNEL_HEADER_BYTES - length
+        spare = len(data) - 4 - length
         if spare < 0 or spare > 3:
             self._dropped["bad_channel_data"] += 1
             return
@@ -364,7 +367,10 @@ class Allocation:
         self._emitted_before = sent
         self._keepalive_at = now + self.config.keepalive_s
 
-    def _receive_stun(self, data: bytes, now: float) -> None:
+    def _receive_other(self, data: bytes, number: int, now: float) -> None:
+        if number & 0xC000 == 0x4000:
+            self._dropped["unknown_channel"] += 1
+            return
         try:
             message = parse_message(data)
         except StunError:

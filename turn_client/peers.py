@@ -58,17 +58,18 @@ class _Permission:
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """One peer; ``prefix`` and ``active`` are what the path of every packet touches."""
+    """One peer; ``number`` and ``active`` are what the path of every packet touches."""
 
     address: Address
     permission: _Permission
-    prefix: bytes = b""
-    """The channel number as ChannelData starts with it; empty while no channel is bound."""
+    number: int | None = None
+    """Its channel number, also while that is being bound."""
+    bound: bool = False
+    """Whether we may send by the channel."""
     active: bool = True
     """Set by traffic, cleared by the check for idle peers."""
     active_at: float = 0.0
     pinned: bool = False
-    number: int | None = None
     channel_in_flight: bool = False
     channel_expires_at: float = -math.inf
     """Until when the channel is good for sending."""
@@ -113,7 +114,7 @@ class PeerTable:
         self._running = False
         self._queued_bytes = 0
         self.bound: dict[Address, Peer] = {}
-        self.by_number: dict[bytes, Peer] = {}
+        self.by_number: dict[int, Peer] = {}
         self.dropped: Counter[str] = Counter()
         self.indications_sent = 0
         self.indication_bytes_sent = 0
@@ -152,7 +153,7 @@ class PeerTable:
             if permission.state is _State.READY and permission.host not in self._timers:
                 self._timers.set(permission.host, now)
         for peer in list(self._peers.values()):
-            if peer.prefix and peer.address not in self._timers:
+            if peer.bound and peer.address not in self._timers:
                 self._timers.set(peer.address, now)
             self._advance(peer, now)
 
@@ -172,7 +173,7 @@ class PeerTable:
             return
         self._numbers.forget_bindings([peer.number for peer in self._peers.values() if peer.number is not None])
         for peer in self._peers.values():
-            peer.number, peer.prefix, peer.channel_retry_at = None, b"", -math.inf
+            peer.number, peer.bound, peer.channel_retry_at = None, False, -math.inf
         self.bound.clear()
         self.by_number.clear()
         self._timers = Timers()
@@ -216,7 +217,7 @@ class PeerTable:
                     self._permission_due(permission, now)
             else:
                 peer = self._peers.get(key)
-                if peer is not None and peer.prefix:
+                if peer is not None and peer.bound:
                     self._channel_due(peer, now)
 
     def _find(self, address: Address, now: float) -> Peer:
@@ -379,7 +380,7 @@ class PeerTable:
         """Ask for a channel when the peer should have one; return whether a ChannelBind is on its way now."""
         after = self._config.channel_after_packets
         wanted = peer.pinned or 0 < after <= peer.packets
-        if not wanted or self._config.tcp_relay or peer.prefix or peer.channel_in_flight or now < peer.channel_retry_at:
+        if not wanted or self._config.tcp_relay or peer.bound or peer.channel_in_flight or now < peer.channel_retry_at:
             return peer.channel_in_flight
         if peer.number is None:
             peer.number = self._numbers.take(now)
@@ -399,7 +400,7 @@ class PeerTable:
         peer.channel_in_flight = True
         peer.held_until = now + RELIABLE_TIMEOUT_S + self._config.channel_lifetime_s
         # ChannelData may come before the answer to the request (RFC 8656 section 12.1), or without it when that gets lost.
-        self.by_number[number.to_bytes(2, "big")] = peer
+        self.by_number[number] = peer
         self._requester.request(Method.CHANNEL_BIND, make, partial(self._channel_done, peer, number), now)
 
     def _channel_done(self, peer: Peer, number: int, outcome: Outcome, now: float) -> None:
@@ -421,8 +422,8 @@ class PeerTable:
         # Set before the timer of the permission: at the same instant the channel is renewed and takes the permission along.
         self._timers.set(peer.address, max(sent_at + renew_s, now + renew_s * _CHECK_SHARE))
         peer.held_until = now + lifetime_s
-        fresh = not peer.prefix
-        peer.prefix = number.to_bytes(2, "big")
+        fresh = not peer.bound
+        peer.bound = True
         self.bound[peer.address] = peer
         self._renewed(peer.permission, sent_at, now)
         if fresh:
@@ -433,10 +434,10 @@ class PeerTable:
         code = error.error_code if isinstance(error, ServerRefused) else 0
         wait_s = error.retry_after_s if isinstance(error, ServerRefused) else 0.0
         peer.channel_retry_at = now + max(_CHANNEL_HOLD_OFF_S, wait_s)
-        if peer.prefix and now < peer.channel_expires_at:
+        if peer.bound and now < peer.channel_expires_at:
             # The server uses it until then, and so do we.
             self._timers.set(peer.address, peer.channel_expires_at)
-        elif peer.prefix or code:
+        elif peer.bound or code:
             self._unbind(peer, refused_at=now if code else None)
         # Otherwise no answer came: the number stays this peer's, and is asked for again.
         permission = peer.permission
@@ -465,7 +466,7 @@ class PeerTable:
         """Give the number back; ``refused_at`` when the server said that it is not bound."""
         if peer.number is not None:
             self._numbers.release(peer.number, peer.held_until if refused_at is None else refused_at)
-            self.by_number.pop(peer.number.to_bytes(2, "big"), None)
+            self.by_number.pop(peer.number, None)
         self.bound.pop(peer.address, None)
         self._timers.cancel(peer.address)
-        peer.number, peer.prefix = None, b""
+        peer.number, peer.bound = None, False
