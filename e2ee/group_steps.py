@@ -57,16 +57,16 @@ class GroupSteps(NoPickle):
 
     def ids(self, tx: Transaction) -> list[bytes]:
         """The ids of all groups that are kept."""
-        return self._groups(tx).ids()
+        return self.space(tx).ids()
 
     def view(self, tx: Transaction, group_id: bytes) -> GroupView | None:
         """The group as this device sees it, or None."""
-        group = self._groups(tx).find(group_id)
+        group = self.space(tx).find(group_id)
         return None if group is None else _view(group)
 
     def chain(self, tx: Transaction, group_id: bytes) -> GroupChain:
         """See `DeviceGroups.chain`."""
-        space = self._groups(tx)
+        space = self.space(tx)
         space.get(group_id)
         log = space.log(group_id)
         certificates = dict.fromkeys(signed.certificate for signed in log)
@@ -74,13 +74,13 @@ class GroupSteps(NoPickle):
 
     def forget(self, tx: Transaction, group_id: bytes) -> None:
         """See `DeviceGroups.forget`."""
-        self._groups(tx).drop(group_id)
+        self.space(tx).drop(group_id)
 
     # Who is in it
 
     def create(self, tx: Transaction, users: Iterable[str], *, admins: Collection[str], now: float) -> Operation:
         """See `DeviceGroups.create`."""
-        return create_group(self._groups(tx), self._steps, users, admins, now=now)
+        return create_group(self.space(tx), self._steps, users, admins, now=now)
 
     def propose(
         self,
@@ -96,11 +96,11 @@ class GroupSteps(NoPickle):
 
         Raises `GroupStateMismatch`, `NotAMember`, `LimitReached`, and what `DeviceSteps.trusted` raises for somebody to be added.
         """
-        return propose(self._groups(tx), self._steps, group_id, kind, users, role, now=now)
+        return propose(self.space(tx), self._steps, group_id, kind, users, role, now=now)
 
     def join(self, tx: Transaction, operations: Iterable[Operation], certificates: Iterable[DeviceCertificate]) -> GroupView:
         """See `DeviceGroups.join`."""
-        space, ordered = self._groups(tx), sorted(operations, key=_epoch)
+        space, ordered = self.space(tx), sorted(operations, key=_epoch)
         if not ordered:
             raise GroupStateMismatch("a chain has at least the creation of the group")
         group = space.find(ordered[0].group_id)
@@ -120,7 +120,7 @@ class GroupSteps(NoPickle):
         replay: bool = False,
     ) -> list[Operation]:
         """See `DeviceGroups.apply`; what comes before the one that it raises for has been applied."""
-        space, applied = self._groups(tx), []
+        space, applied = self.space(tx), []
         resolve = resolver(space, self._steps, certificates, replay=replay)
         for operation in sorted(operations, key=_epoch):
             if apply_operation(space, self._steps, operation, resolve):
@@ -130,7 +130,7 @@ class GroupSteps(NoPickle):
 
     def send_chain(self, tx: Transaction, group_id: bytes, user_id: str, *, now: float) -> list[Outgoing]:
         """See `DeviceGroups.send_chain`."""
-        if user_id not in self._groups(tx).get(group_id).members:
+        if user_id not in self.space(tx).get(group_id).members:
             raise NotAMember("the chain is for members")
         pieces = chain_contents(group_id, self.chain(tx, group_id).operations, limits=self._limits)
         devices = [(user_id, device_id) for device_id in self._steps.trusted(tx, user_id).devices]
@@ -141,13 +141,13 @@ class GroupSteps(NoPickle):
 
     def needs_bundles(self, tx: Transaction, group_id: bytes, *, skip_missing: bool = False, now: float) -> list[Address]:
         """See `DeviceGroups.needs_bundles`."""
-        group = self._groups(tx).get(group_id)
+        group = self.space(tx).get(group_id)
         devices, _ = self._devices(tx, group, skip_missing)
         return self._steps.without_session(tx, group.lacking(devices, now=now), now=now)
 
     def send(self, tx: Transaction, group_id: bytes, data: bytes, *, skip_missing: bool = False, now: float) -> GroupSent:
         """See `DeviceGroups.send`."""
-        group = self._groups(tx).get(group_id)
+        group = self.space(tx).get(group_id)
         devices, unreachable = self._devices(tx, group, skip_missing)
         deliveries = group.prepare_send(devices, now=now, random=self._steps.random)
         missing = self._steps.without_session(tx, [(user_id, device_id) for user_id, device_id, _ in deliveries], now=now)
@@ -164,7 +164,7 @@ class GroupSteps(NoPickle):
     def receive(self, tx: Transaction, from_user: str, from_device: int, message: bytes, *, now: float) -> GroupReceived:
         """See `DeviceGroups.receive`. When it raises nothing has changed, but that malformed content counts as read."""
         parsed = GroupMessage.parse(message)
-        group = self._groups(tx).get(parsed.group_id)
+        group = self.space(tx).get(parsed.group_id)
         if (from_user, from_device) == self._own:
             raise DuplicateMessage("this device said that itself")
         self._check_device(tx, group, from_user, from_device, parsed.epoch)
@@ -175,7 +175,7 @@ class GroupSteps(NoPickle):
 
     def renew_keys(self, tx: Transaction) -> None:
         """Make a new sender key in each group before the next message to it, for a copy of the store may have used this one."""
-        space = self._groups(tx)
+        space = self.space(tx)
         for group_id in space.ids():
             space.get(group_id).renew_key()
 
@@ -183,7 +183,7 @@ class GroupSteps(NoPickle):
 
     def received(self, tx: Transaction, received: Received) -> E2EEError | None:
         """See `Follower.received`: take sender keys and operations, and give keys again to who begins anew."""
-        space, content, address = self._groups(tx), received.content, (received.user_id, received.device_id)
+        space, content, address = self.space(tx), received.content, (received.user_id, received.device_id)
         try:
             if isinstance(content, SenderKeyDistribution):
                 self._take_key(tx, address, content)
@@ -203,14 +203,14 @@ class GroupSteps(NoPickle):
 
     def devices_left(self, tx: Transaction, user_id: str, gone: Collection[int]) -> None:
         """See `Follower.devices_left`: nothing that they said counts, and no key that they have is used again."""
-        space, peer = self._groups(tx), self._steps.peer(tx, user_id)
+        space, peer = self.space(tx), self._steps.peer(tx, user_id)
         for device_id in gone:
             space.forget_waiting(user_id, device_id)
         for group_id in space.ids():
             space.get(group_id).update_devices(user_id, () if peer is None else peer.devices)
 
     def _take_key(self, tx: Transaction, address: Address, key: SenderKeyDistribution) -> None:
-        space = self._groups(tx)
+        space = self.space(tx)
         group = space.find(key.group_id)
         if group is None or (key.epoch > group.epoch and address[0] not in group.members):
             space.wait(*address, key)
@@ -223,7 +223,7 @@ class GroupSteps(NoPickle):
         for user_id in users:
             peer = self._steps.peer(tx, user_id)
             for device_id in () if peer is None else peer.devices:
-                for key in self._groups(tx).waited(user_id, device_id, group.group_id):
+                for key in self.space(tx).waited(user_id, device_id, group.group_id):
                     try:
                         self._take_key(tx, (user_id, device_id), key)
                     except StoreError:
@@ -254,8 +254,8 @@ class GroupSteps(NoPickle):
             devices += (_Device(user_id, device_id, peer.account) for device_id in peer.devices)
         return devices, tuple(unreachable)
 
-    def _groups(self, tx: Transaction) -> GroupSpace:
-        """One for each transaction."""
+    def space(self, tx: Transaction) -> GroupSpace:
+        """The groups as one transaction sees and changes them; one for each transaction, whoever calls the steps in it."""
         if self._space is None or self._space.tx is not tx:
             self._space = GroupSpace(tx, self._local.certificate, self._cache, self._limits)
         return self._space

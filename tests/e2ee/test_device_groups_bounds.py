@@ -155,6 +155,6 @@ def test_keys_of_so_many_devices_are_kept_and_no_more() -> None:
 
 
 def _own_key(tx: Transaction, sender: Device, group_id: bytes) -> SenderKeyDistribution:
-    group = sender.groups.steps._groups(tx).get(group_id)
+    group = sender.groups.steps.space(tx).get(group_id)
     ((_, _, key),) = group.prepare_send([sender.steps.certificates(tx, "ann")[0]], now=CLOCK.now)
     return key

@@ -222,11 +222,12 @@ class DeviceGroups(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(who=NUMBERS, which=NUMBERS, again=st.booleans(), crash=CRASHES)
-    def look(self, who: int, which: int, again: bool, crash: str | None) -> None:
+    @rule(who=NUMBERS, which=st.lists(NUMBERS, min_size=1, max_size=4), again=st.booleans(), crash=CRASHES)
+    def look(self, who: int, which: list[int], again: bool, crash: str | None) -> None:
         party = self.party(who)
-        if self.boxes[party.address]:
-            self.pull(party, which % len(self.boxes[party.address]), again=again, crash=crash)
+        for number in which:
+            if self.boxes[party.address]:
+                self.pull(party, number % len(self.boxes[party.address]), again=again, crash=crash)
 
     @rule(who=NUMBERS)
     def look_at_all(self, who: int) -> None:
@@ -424,5 +425,5 @@ def test_device_groups() -> None:
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     run_state_machine_as_test(
         DeviceGroups,
-        settings=settings(max_examples=60, stateful_step_count=20, deadline=None, database=None, suppress_health_check=checks),
+        settings=settings(max_examples=120, stateful_step_count=20, deadline=None, database=None, suppress_health_check=checks),
     )

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from e2ee import Device, DeviceOptions, GroupReceived, GroupSent, Limits, MemoryStore, Operation
+from e2ee import (
+    Content,
+    Device,
+    DeviceOptions,
+    E2EEError,
+    GroupReceived,
+    GroupSent,
+    Limits,
+    MemoryStore,
+    Operation,
+    SenderKeyDistribution,
+)
+from e2ee.primitives import signing_pair
 from tests.support.e2ee_world import Directory, ManualClock, finish, link, meet, new_device, options
 
-__all__ = ["GroupWorld"]
+__all__ = ["GroupWorld", "distribution", "keys_to", "pairwise"]
 
 Address = tuple[str, int]
 # So many that nobody runs out of them where everybody meets everybody.
@@ -97,3 +109,30 @@ class GroupWorld:
 
     def meet(self, device: Device, user_id: str) -> None:
         finish(meet(self.directory, device, user_id))
+
+
+def keys_to(sent: GroupSent) -> list[Address]:
+    """The devices that are sent the sender key."""
+    return sorted((key.user_id, key.device_id) for key in sent.keys)
+
+
+def distribution(group_id: bytes, number: int = 0, **changed: object) -> SenderKeyDistribution:
+    """A sender key for a group, as somebody may tell of it."""
+    public = signing_pair(bytes(32)).public
+    fields: dict[str, object] = {
+        "group_id": group_id,
+        "epoch": 0,
+        "key_id": number.to_bytes(8, "big"),
+        "iteration": 0,
+        "chain_key": bytes(32),
+        "signing_public": public,
+    }
+    return SenderKeyDistribution(**(fields | changed))  # type: ignore[arg-type]
+
+
+def pairwise(world: GroupWorld, sender: str, to: str, content: Content) -> E2EEError | None:
+    """Tell something in a session; why it did not count, if so."""
+    world.meet(world[sender], to)
+    sent = finish(world[sender].encrypt(to, content))
+    (message,) = [one.message for one in sent if one.user_id == to]
+    return finish(world[to].decrypt(sender, 1, message)).refused
