@@ -6,10 +6,13 @@
  */
 import { DeviceCertificate, DeviceList } from "./certificates.js";
 import { accountKey, admitDevice, createAccount, keepLinked, loadLocal, removeDevice, reserveDeviceId } from "./device_account.js";
+import { DeviceGroups } from "./device_groups.js";
 import { DeviceSteps } from "./device_steps.js";
-import { E2EEError, StoreError } from "./errors.js";
+import { E2EEError } from "./errors.js";
+import { GroupSteps } from "./group_steps.js";
 import { DEFAULT_LIMITS, DEFAULT_POLICY } from "./limits.js";
 import { Bundle } from "./prekeys.js";
+import { settled } from "./settled.js";
 import { systemRandom } from "./suite.js";
 
 /** @import { Content } from "./content.js" */
@@ -29,22 +32,6 @@ import { systemRandom } from "./suite.js";
 
 /** @param {Partial<DeviceOptions>} given @returns {DeviceOptions} */
 const complete = (given) => ({ policy: DEFAULT_POLICY, limits: DEFAULT_LIMITS, random: systemRandom, now: () => Date.now() / 1000, ...given });
-
-/**
- * The result, or the error of this step alone: what the store refuses is everybody's.
- *
- * @template T
- * @param {Promise<T>} step
- * @returns {Promise<T | E2EEError>}
- */
-async function settled(step) {
-  try {
-    return await step;
-  } catch (error) {
-    if (!(error instanceof E2EEError) || error instanceof StoreError) throw error;
-    return error;
-  }
-}
 
 /** Bytes are the application's own content. @param {Uint8Array | Content} content @returns {Content} */
 const contentOf = (content) => (content instanceof Uint8Array ? { kind: "application", data: new Uint8Array(content) } : content);
@@ -73,6 +60,8 @@ export class Device {
     this.#options = options;
     /** The same things as steps, to be called in a transaction (`run`) together with other work. */
     this.steps = steps;
+    /** The device's groups; what comes for them through `decrypt`, sender keys and operations, is taken by itself. */
+    this.groups = new DeviceGroups(store, new GroupSteps(steps), options.now);
   }
 
   /**
@@ -165,12 +154,14 @@ export class Device {
   /**
    * All that the server is to have of this device, with a full set of new one-time prekeys; they replace what is there.
    *
-   * For registration, or when the server lost them; later ones come by `replenish`. Repeating it is safe: no id comes twice.
+   * For registration, or when the server lost them; later ones come by `replenish`. Repeating it is safe: no id comes twice. Sender keys
+   * of groups are made anew before the next message, for an old copy of the store may have used them.
    *
    * @returns {Promise<Publication>}
    */
   publish() {
     return this.run(async (tx) => {
+      await this.groups.steps.renewKeys(tx);
       const prekeys = await this.steps.refill(tx, { oneTimeLeft: null, kemOnceLeft: null, now: this.#options.now() });
       return { certificate: this.certificate, deviceList: await this.steps.deviceList(tx, this.userId), prekeys };
     });

@@ -21,25 +21,34 @@ import { SessionCache, Workspace } from "./workspace.js";
 /** @import { DeviceCertificate, DeviceList } from "./certificates.js" */
 /** @import { Content } from "./content.js" */
 /** @import { Bytes } from "./encoding.js" */
+/** @import { E2EEError } from "./errors.js" */
 /** @import { Address } from "./group_records.js" */
 /** @import { LocalDevice } from "./handshake.js" */
 /** @import { Limits, Policy } from "./limits.js" */
 /** @import { Bundle } from "./prekeys.js" */
-/** @import { SessionRef } from "./records.js" */
+/** @import { Peer, SessionRef } from "./records.js" */
 /** @import { Session } from "./session.js" */
 /** @import { Transaction } from "./transaction.js" */
 /** @import { Random } from "./suite.js" */
 /** @typedef {Address & {message: Bytes}} Outgoing  a message of type 1 or 2 for one device; it may go out once its transaction is committed */
 /**
- * @typedef {Address & {content: Content, signing: Bytes, started: boolean}} Received  what one device said; `signing` is the key by which the
- *   session knows that device, `started`: this message began a session. A reset as content says that the other side lost its state:
- *   what it was sent lately may have to be sent again.
+ * @typedef {Address & {content: Content, signing: Bytes, started: boolean, refused: E2EEError | null}} Received  what one device said;
+ *   `signing` is the key by which the session knows that device, `started`: this message began a session. A reset as content says that the
+ *   other side lost its state: what it was sent lately may have to be sent again. `refused`: why the sender key or the operations in
+ *   `content` do not count; the message itself is read all the same.
+ */
+/**
+ * @typedef {object} Follower  what is built on a device's sessions and has to change with them, in the same transaction
+ * @property {(tx: Transaction, received: Received) => Promise<E2EEError | null>} received  a message was read; the error, which is not
+ *   thrown, says why its content does not count
+ * @property {(tx: Transaction, userId: string, gone: number[]) => Promise<void>} devicesLeft  these devices of the user are no longer known
  */
 
 /** The steps of one device. */
 export class DeviceSteps {
   #cache = new SessionCache();
   /** @type {Workspace | null} */ #space = null;
+  /** @type {Follower | null} */ #follower = null;
 
   /**
    * @param {LocalDevice} local
@@ -63,6 +72,11 @@ export class DeviceSteps {
     return this.#space;
   }
 
+  /** Lets `follower`, the only one, take part in every transaction from now on. @param {Follower} follower */
+  follow(follower) {
+    this.#follower = follower;
+  }
+
   /**
    * See `Device.learn`; here a changed account key is returned (`refused`), for the note of it has to be committed.
    *
@@ -71,8 +85,10 @@ export class DeviceSteps {
    * @param {DeviceList} deviceList
    * @param {DeviceCertificate[]} certificates
    */
-  learn(tx, userId, deviceList, certificates) {
-    return learnList(this.#workspace(tx), userId, deviceList, certificates, this.limits);
+  async learn(tx, userId, deviceList, certificates) {
+    const learned = await learnList(this.#workspace(tx), userId, deviceList, certificates, this.limits);
+    if (learned.removed.length) await this.#follower?.devicesLeft(tx, userId, learned.removed);
+    return learned;
   }
 
   /** See `Device.acceptIdentity`. @param {Transaction} tx @param {string} userId @param {Bytes} account */
@@ -81,7 +97,8 @@ export class DeviceSteps {
       const keys = { trusted: this.local.certificate.account, met: account };
       throw new UntrustedIdentity("the own account key is not changed", keys);
     }
-    await acceptAccount(this.#workspace(tx), userId, account);
+    const gone = await acceptAccount(this.#workspace(tx), userId, account);
+    if (gone.length) await this.#follower?.devicesLeft(tx, userId, gone);
   }
 
   /** See `Device.setVerified`. @param {Transaction} tx @param {string} userId @param {Bytes} account @param {boolean} verified */
@@ -150,26 +167,44 @@ export class DeviceSteps {
   }
 
   /**
+   * What is known of a user to whom something is to be sent.
+   *
+   * @param {Transaction} tx
+   * @param {string} userId
+   * @returns {Promise<Peer>} rejects with `NoSession` where no list is known, and `UntrustedIdentity` while the account key is in doubt, or,
+   *   for the own user, where this device is no longer on its list
+   */
+  async trusted(tx, userId) {
+    const peer = await trustedPeer(this.#workspace(tx), userId);
+    if (userId === this.own.userId && !peer.devices.includes(this.own.deviceId)) {
+      throw new UntrustedIdentity("this device is no longer on the list of its user");
+    }
+    return peer;
+  }
+
+  /**
    * All devices that get what is said to a user: those of its list, and the other ones of our own user.
    *
    * @param {Transaction} tx
    * @param {string} userId
-   * @returns {Promise<Address[]>} rejects with `NoSession` where no list is known, and `UntrustedIdentity` while the account key is in
-   *   doubt, or where this device is no longer on the list of its own user
+   * @returns {Promise<Address[]>} rejects as `trusted`
    */
   async recipients(tx, userId) {
-    const space = this.#workspace(tx);
-    const siblings = (await trustedPeer(space, this.own.userId)).devices;
-    if (!siblings.includes(this.own.deviceId)) throw new UntrustedIdentity("this device is no longer on the list of its user");
+    const siblings = (await this.trusted(tx, this.own.userId)).devices;
     const found = siblings.filter((deviceId) => deviceId !== this.own.deviceId).map((deviceId) => ({ userId: this.own.userId, deviceId }));
     if (userId === this.own.userId) return found;
-    return [...(await trustedPeer(space, userId)).devices.map((deviceId) => ({ userId, deviceId })), ...found];
+    return [...(await this.trusted(tx, userId)).devices.map((deviceId) => ({ userId, deviceId })), ...found];
   }
 
   /** Which of `recipients` have no session to send with. @param {Transaction} tx @param {string} userId @param {number} now */
   async needsBundles(tx, userId, now) {
+    return this.withoutSession(tx, await this.recipients(tx, userId), now);
+  }
+
+  /** Which of these devices have no session to send with. @param {Transaction} tx @param {Address[]} addresses @param {number} now */
+  async withoutSession(tx, addresses, now) {
     const missing = [];
-    for (const address of await this.recipients(tx, userId)) {
+    for (const address of addresses) {
       if (!(await this.#sending(tx, address, now))) missing.push(address);
     }
     return missing;
@@ -262,7 +297,13 @@ export class DeviceSteps {
    * @param {number} now
    * @returns {Promise<Received>}
    */
-  async decrypt(tx, { userId, deviceId }, message, now) {
+  async decrypt(tx, from, message, now) {
+    const received = await this.#read(tx, from, message, now);
+    return { ...received, refused: (await this.#follower?.received(tx, received)) ?? null };
+  }
+
+  /** @param {Transaction} tx @param {Address} from @param {Uint8Array} message @param {number} now */
+  async #read(tx, { userId, deviceId }, message, now) {
     const space = this.#workspace(tx);
     if (messageType(message) === TYPE_PREKEY) return this.#readFirst(space, { userId, deviceId }, message, now);
     const { refs } = await space.line(userId, deviceId);
@@ -323,7 +364,7 @@ export class DeviceSteps {
     space.used(session);
     const parsed = parseContent(content);
     await settleLine(space, session, ref, this.limits, { reset: parsed.kind === "reset", now });
-    return { userId: session.peerUser, deviceId: session.peerDevice, content: parsed, signing: session.peerSigning, started };
+    return { userId: session.peerUser, deviceId: session.peerDevice, content: parsed, signing: session.peerSigning, started, refused: null };
   }
 
   /** @param {Transaction} tx @param {Bundle} bundle @param {{reset: boolean, now: number}} options */

@@ -268,12 +268,12 @@ export class ResourceUnavailable extends E2EEError {
 /**
  * The place where the state is kept refuses; nothing was written. `code` says why.
  *
- * `store_full`: the browser gives no more room (retryable). `store_corrupt`: a record is damaged or was exchanged. `store_unavailable`:
- * it cannot be opened, read or written.
+ * `store_corrupt`: a record does not open, or is damaged. `store_newer`: a later release wrote it. `store_full`: the browser gives no more
+ * room (retryable). `store_busy`: another tab holds the database (retryable). `store_unavailable`: it cannot be opened, read or written.
  */
 export class StoreError extends E2EEError {
-  /** @param {string} message @param {"store_full" | "store_corrupt" | "store_unavailable"} [code] */
+  /** @param {string} message @param {"store_full" | "store_corrupt" | "store_newer" | "store_busy" | "store_unavailable"} [code] */
   constructor(message, code = "store_unavailable") {
-    super(message, code, code === "store_full");
+    super(message, code, code === "store_full" || code === "store_busy");
   }
 }

@@ -30,6 +30,7 @@ import { checkSigningKey, systemRandom } from "./suite.js";
 /** @import { SkippedKey } from "./sender_keys.js" */
 /** @import { KeyPair, Random } from "./suite.js" */
 /** @typedef {Address & {content: SenderKeyDistribution}} Delivery  what one device is sent through its pairwise session */
+/** @typedef {Address & {account: Bytes}} GroupDevice  a device, and the trusted account key on whose signed list it is */
 /** @typedef {{from: Address, keys: Map<string, ReceivingKey>}} Sender  another device, and its keys by their id in hexadecimal */
 
 const HOLDER_VERSION = 1;
@@ -77,9 +78,9 @@ export class SenderKeyGroup {
   /** @type {Map<string, Sender>} */ #receiving = new Map();
   #journal = new Journal();
   /**
-   * The members that the last `prepareSend` left out, for their devices are of another account key than the group knows. @type
-   * {string[]}
+   * The members that the last `prepareSend` left out, for their devices are of another account key than the group knows.
    *
+   * @type {string[]}
    */
   withheld = [];
 
@@ -209,22 +210,43 @@ export class SenderKeyGroup {
     return this.#sending === null || this.#sending.worn(now, this.#limits);
   }
 
+  /** Makes a new sender key at the next `prepareSend`: this one may have been used elsewhere, by a copy of the store. */
+  renewKey() {
+    this.#retire();
+  }
+
+  /** The device has lost what it was sent: it gets the sender key, if it had it, from the next `prepareSend`. @param {Address} address */
+  giveAgain({ userId, deviceId }) {
+    if (this.#holders.has(nameOf({ userId, deviceId }))) this.#setHolder({ userId, deviceId }, true);
+  }
+
+  /**
+   * The devices for which `prepareSend` would now have a delivery; throws what that rejects with.
+   *
+   * @param {GroupDevice[]} devices
+   * @param {{now: number}} options
+   * @returns {Address[]}
+   */
+  lacking(devices, { now }) {
+    const { recipients, fresh } = this.#plan(devices, now);
+    return [...recipients].filter(([name]) => fresh || (this.#holders.get(name)?.due ?? true)).map(([, address]) => address);
+  }
+
   /**
    * The sender key for every device that does not have it, a new one if the present one is worn or known to somebody gone.
    *
    * Devices of users who are no members now are left out, and so are those of another account key than the group's (`withheld`). A
    * device that is missing counts as gone. What is not marked with `markDistributed` or `markUnsent` is given again.
    *
-   * @param {DeviceCertificate[]} devices  the trusted certificates of all devices in the members' signed lists, our own among them
+   * @param {GroupDevice[]} devices  the trusted devices in the members' signed lists, all of them, our own among them
    * @param {{now: number, random?: Random}} options  `now` in Unix seconds
    * @returns {Promise<Delivery[]>} rejects with `NotAMember`, and `LimitReached` for too many devices
    */
   async prepareSend(devices, { now, random = systemRandom }) {
     return this.#lock.run(async () => {
-      this.#requireMember();
-      const { recipients, withheld } = this.#recipients(devices);
+      const { recipients, withheld, fresh } = this.#plan(devices, now);
       let sending = this.#sending;
-      if (!sending || this.needsRotation(now) || [...this.#holders.keys()].some((name) => !recipients.has(name))) {
+      if (!sending || fresh) {
         sending = await SendingKey.make({ random, now });
         this.#retire();
         this.#sending = sending;
@@ -242,7 +264,20 @@ export class SenderKeyGroup {
     });
   }
 
-  /** @param {DeviceCertificate[]} devices */
+  /**
+   * Who gets the sender key, in order, who is withheld, and whether it has to be a new one.
+   *
+   * @param {GroupDevice[]} devices
+   * @param {number} now
+   */
+  #plan(devices, now) {
+    this.#requireMember();
+    const { recipients, withheld } = this.#recipients(devices);
+    const gone = [...this.#holders.keys()].some((name) => !recipients.has(name));
+    return { recipients, withheld, fresh: this.needsRotation(now) || gone };
+  }
+
+  /** @param {GroupDevice[]} devices */
   #recipients(devices) {
     /** @type {Map<string, Address>} */
     const recipients = new Map();

@@ -1,17 +1,23 @@
 /** One operation of a group's chain: its bytes, and its signature (the profile's section 7). */
 import { NO_HASH } from "./certificates.js";
-import { GROUP_ID_BYTES } from "./content.js";
+import { GROUP_ID_BYTES, encodeContent } from "./content.js";
 import { Reader, checkDeviceId, compare, concat, fixed, lp, u16, u32, u64, u8, userBytes } from "./encoding.js";
-import { MalformedMessage, UnsupportedVersion } from "./errors.js";
+import { LimitReached, MalformedMessage, UnsupportedVersion } from "./errors.js";
+import { DEFAULT_LIMITS } from "./limits.js";
 import { KEY_BYTES, SIGNATURE_BYTES, label, sha256, sign, verify } from "./suite.js";
 
 /** @import { Bytes } from "./encoding.js" */
+/** @import { GroupOperations } from "./content.js" */
+/** @import { Limits } from "./limits.js" */
 /** @import { KeyPair } from "./suite.js" */
 /** @typedef {"create" | "add" | "remove" | "role" | "renew" | "rekey"} OperationKind */
 /** @typedef {"member" | "admin"} Role  an admin signs operations, a member only its own leaving */
 /** @typedef {{userId: string, account: Bytes, role: Role}} Member  under the account key that the group knows it by */
 
 const VERSION = 1;
+// What the length before an operation can say. 256 members with ids of 200 bytes fit.
+const MAX_BYTES = 65_535;
+const LENGTH_BYTES = 2;
 /** In the order of their numbers, from 1 on. @type {OperationKind[]} */
 const KINDS = ["create", "add", "remove", "role", "renew", "rekey"];
 /** @type {Role[]} */
@@ -82,6 +88,7 @@ export class Operation {
 
   /** Reads an operation, without judging it; `MalformedMessage` for whatever is none. @param {Uint8Array} data */
   static parse(data) {
+    if (data.length > MAX_BYTES) throw new MalformedMessage(`a group operation has ${data.length} bytes; it may have ${MAX_BYTES}`);
     const reader = new Reader(data);
     const version = reader.u8();
     if (version !== VERSION) throw new UnsupportedVersion(`a group operation of version ${version}`);
@@ -111,7 +118,7 @@ export class Operation {
  * Writes and signs an operation; members and users are put in order.
  *
  * Whether the group takes it is not judged here (`GroupState.changed`), only that it can be read again: `MalformedMessage` for no member
- * or user at all, or one that is there twice.
+ * or user at all, one that is there twice, or more than 65,535 bytes.
  *
  * @param {KeyPair} signing
  * @param {{groupId: Bytes, epoch: number, prevHash: Bytes, signerUser: string, signerDevice: number, time: number | bigint,
@@ -125,4 +132,30 @@ export async function signOperation(signing, operation) {
   const signer = concat(lp(userBytes(signerUser)), u32(checkDeviceId(signerDevice)), u64(time));
   const body = concat(place, signer, u8(KINDS.indexOf(kind) + 1), writeArguments(kind, orderedMembers, orderedUsers));
   return Operation.parse(concat(body, await sign(signing, "group-op", body)));
+}
+
+/**
+ * A chain for somebody who joins, in as many pieces as it takes for each to fit into one message.
+ *
+ * @param {Bytes} groupId
+ * @param {Bytes[]} operations
+ * @param {Limits} [limits]
+ * @returns {GroupOperations[]} throws `LimitReached` for an operation that fits into none
+ */
+export function chainContents(groupId, operations, { maxContentBytes } = DEFAULT_LIMITS) {
+  const room = maxContentBytes - encodeContent({ kind: "groupOperations", groupId, operations: [] }).length;
+  /** @type {Bytes[][]} */
+  const pieces = [];
+  let left = 0;
+  for (const operation of operations) {
+    const size = operation.length + LENGTH_BYTES;
+    if (size > room) throw new LimitReached(`an operation of ${operation.length} bytes does not fit into ${maxContentBytes} (maxContentBytes)`);
+    if (size > left) {
+      pieces.push([]);
+      left = room;
+    }
+    pieces[pieces.length - 1].push(operation);
+    left -= size;
+  }
+  return pieces.map((piece) => ({ kind: "groupOperations", groupId, operations: piece }));
 }

@@ -25,5 +25,7 @@ export { SenderCertificate, openSender, sealSender } from "./sealed.js";
 export { Session } from "./session.js";
 export { agreementPair, kemAvailable, lockedPair, signingPair, systemRandom } from "./suite.js";
 export { Device } from "./device.js";
+export { DeviceGroups } from "./device_groups.js";
 export { DeviceSteps } from "./device_steps.js";
+export { GroupSteps } from "./group_steps.js";
 export { Store, deleteStore, memoryStore, openStore } from "./store.js";

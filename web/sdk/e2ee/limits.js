@@ -37,6 +37,13 @@ const DEFAULTS = {
   senderKeyLifetimeS: 7 * DAY_S,
   // Keys of one sending device that can still be read: the present one and those that messages under way may use.
   senderKeysKept: 5,
+  // A device that goes is looked for in each of them.
+  maxGroups: 1_024,
+  // What a backup can hold of one chain (the profile's section 10).
+  maxGroupOperations: 65_535,
+  // Sender keys of one device for groups that are not known yet, at 120 bytes each: whoever makes a group is ahead of the server by
+  // one key in each of them.
+  senderKeysWaiting: 32,
   maxAttachmentBytes: 5 * 1024 ** 3,
   argon2MinKib: 64 * 1024,
   argon2MaxKib: 1024 * 1024,
@@ -52,6 +59,8 @@ const MOST = {
   maxContentBytes: 1024 * 1024,
   maxDevices: 65_535,
   maxGroupMembers: 65_535,
+  maxGroupOperations: 65_535,
+  senderKeysWaiting: 65_535,
   maxAttachmentBytes: 2 ** 32 * 65_536,
   maxSkip: 25_000,
   maxSkippedStored: 50_000,

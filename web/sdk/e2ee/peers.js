@@ -118,7 +118,7 @@ async function takeCertificates(space, deviceList, certificates) {
  * @param {Workspace} space
  * @param {string} userId
  * @param {Bytes} account
- * @returns {Promise<void>} rejects with `UntrustedIdentity` for a key that was never met, and `InvalidKey`
+ * @returns {Promise<number[]>} the devices that are gone with it; rejects with `UntrustedIdentity` for a key that was never met, and `InvalidKey`
  */
 export async function acceptAccount(space, userId, account) {
   const peer = await space.peer(userId);
@@ -131,9 +131,11 @@ export async function acceptAccount(space, userId, account) {
     await space.tx.clear(certificatesTable(userId));
     await space.tx.delete(DEVICE_LISTS, userBytes(userId));
     await space.setPeer(userId, newPeer(account));
+    return peer.devices;
   } else {
     throw changed(peer, account);
   }
+  return [];
 }
 
 /**
