@@ -32,6 +32,7 @@ class StunServer:
     knows_rfc5780: bool = True
     honours_change: bool = True
     """A server that ignores CHANGE-REQUEST answers from where it was asked."""
+    knows_response_port: bool = True
     refuses_change: bool = False
     refuses_all: bool = False
     old: bool = False
@@ -46,7 +47,7 @@ class StunServer:
         assert (request.method, request.message_class) == (Method.BINDING, MessageClass.REQUEST)
         change = int.from_bytes(request.get(Attribute.CHANGE_REQUEST) or b"", "big")
         port = request.get(Attribute.RESPONSE_PORT)
-        to = source if port is None else (source[0], int.from_bytes(port[:2], "big"))
+        to = source if port is None or not self.knows_response_port else (source[0], int.from_bytes(port[:2], "big"))
         if self.refuses_all or (change and self.refuses_change):
             error = [(Attribute.ERROR_CODE, encode_error_code(420, "Unknown Attribute"))]
             return at, build_message(Method.BINDING, MessageClass.ERROR, request.transaction_id, error), to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 
 import pytest
@@ -10,7 +11,7 @@ from salam.errors import ConfigError
 from tests.support.coturn import StartCoturn
 from turn_client.discovery import Behaviour, NatReport
 from turn_client.errors import TransportFailed
-from turn_client.nat import discover_nat
+from turn_client.nat import discover_binding_lifetime, discover_nat
 from turn_client.resolution import ResolutionFailed
 
 
@@ -22,6 +23,12 @@ async def test_a_server_with_two_addresses_tells_everything(coturn: StartCoturn)
     assert report.mapped is not None
     assert report.mapped[0] == "127.0.0.1"
     assert report.rtt_s is not None
+
+
+async def test_without_a_nat_a_mapping_outlives_every_silence(coturn: StartCoturn) -> None:
+    server = await coturn(behaviour_discovery=True)
+    report = await discover_binding_lifetime(f"stun:127.0.0.1:{server.port}", longest_s=0.5, patience_s=30.0)
+    assert (report.outlived_s, report.forgotten_s) == (0.5, math.inf)
 
 
 async def test_our_own_address_can_be_chosen(coturn: StartCoturn) -> None:

@@ -8,13 +8,14 @@ import random
 from functools import partial
 from typing import cast
 
+from turn_client.binding_lifetime import LONGEST_S, PRECISION_S, BindingLifetime, LifetimeReport
 from turn_client.discovery import PATIENCE_S, Discovery, LocalSocket, NatReport
 from turn_client.dns import DnsResolver, resolve
 from turn_client.errors import Address, TransportFailed
 from turn_client.resolution import Resolver, ServerTransport
 from turn_client.uri import ServerUri, parse_server_uri
 
-__all__ = ["discover_nat"]
+__all__ = ["discover_binding_lifetime", "discover_nat"]
 
 
 async def discover_nat(
@@ -33,45 +34,80 @@ async def discover_nat(
     Raises ConfigError for a URI that is none, ResolutionFailed when its address cannot be found, and TransportFailed when there is
     no route to it.
     """
+    async with _Run(await _look_up(server, resolver), local_host) as run:
+        machine = Discovery(run.server, run.local, random=os.urandom, patience_s=patience_s)
+        await run.finish(machine)
+    return machine.report
+
+
+async def discover_binding_lifetime(
+    server: str | ServerUri,
+    *,
+    local_host: str | None = None,
+    longest_s: float = LONGEST_S,
+    precision_s: float = PRECISION_S,
+    patience_s: float = PATIENCE_S,
+    resolver: Resolver | None = None,
+) -> LifetimeReport:
+    """Find out for how long the NAT keeps a mapping that nobody uses, to about ``precision_s`` seconds; it takes many minutes.
+
+    Silences of more than ``longest_s`` seconds are not tried. For the rest, and for the errors, see `discover_nat`.
+    """
+    async with _Run(await _look_up(server, resolver), local_host) as run:
+        machine = BindingLifetime(
+            run.server, random=os.urandom, longest_s=longest_s, precision_s=precision_s, patience_s=patience_s
+        )
+        await run.finish(machine)
+    return machine.report
+
+
+async def _look_up(server: str | ServerUri, resolver: Resolver | None) -> Address:
     uri = parse_server_uri(server) if isinstance(server, str) else server
     found = await resolve(uri, resolver or DnsResolver(), random=random.random, transports=[ServerTransport.UDP])
     # NATs are an affair of IPv4: without one there, IPv6 is asked for the sake of its firewalls.
-    endpoint = next((endpoint for endpoint in found if not endpoint.is_ipv6), found[0])
-    run = _Run(endpoint.address, patience_s)
-    try:
-        return await run.finish(await run.open(local_host))
-    except OSError as error:
-        raise TransportFailed(f"cannot send to the STUN server: {error.strerror or type(error).__name__}") from error
-    finally:
-        run.close()
+    return next((endpoint for endpoint in found if not endpoint.is_ipv6), found[0]).address
 
 
 class _Run:
-    def __init__(self, server: Address, patience_s: float) -> None:
+    """Two sockets, and a machine that uses them."""
+
+    def __init__(self, server: Address, local_host: str | None) -> None:
+        self.server = server
+        self._local_host = local_host
         self._loop = asyncio.get_running_loop()
-        self._server = server
-        self._patience_s = patience_s
         self._sockets: list[_Socket] = []
-        self._machine: Discovery | None = None
+        self._machine: Discovery | BindingLifetime | None = None
         self._heard = asyncio.Event()
 
-    async def open(self, local_host: str | None) -> Discovery:
-        host = local_host or await self._host_towards_server()
-        for local_socket in LocalSocket:
-            _, opened = await self._loop.create_datagram_endpoint(partial(_Socket, self, local_socket), local_addr=(host, 0))
-            self._sockets.append(opened)
-        local = (self._sockets[0].address, self._sockets[1].address)
-        self._machine = Discovery(self._server, local, random=os.urandom, patience_s=self._patience_s)
-        return self._machine
+    async def __aenter__(self) -> _Run:
+        try:
+            host = self._local_host or await self._host_towards_server()
+            for local_socket in LocalSocket:
+                _, opened = await self._loop.create_datagram_endpoint(partial(_Socket, self, local_socket), local_addr=(host, 0))
+                self._sockets.append(opened)
+        except OSError as error:
+            self._close()
+            raise TransportFailed(f"cannot send to the STUN server: {error.strerror or type(error).__name__}") from error
+        return self
 
-    async def finish(self, machine: Discovery) -> NatReport:
+    async def __aexit__(self, *_: object) -> None:
+        self._close()
+
+    @property
+    def local(self) -> tuple[Address, Address]:
+        """The addresses of the sockets."""
+        return self._sockets[0].address, self._sockets[1].address
+
+    async def finish(self, machine: Discovery | BindingLifetime) -> None:
+        """Run the machine to its end."""
         time = self._loop.time
+        self._machine = machine
         machine.start(time())
         while True:
             for outgoing in machine.take_outgoing():
                 self._sockets[outgoing.local_socket].transport.sendto(outgoing.data, outgoing.destination)
             if machine.done:
-                return machine.report
+                return
             self._heard.clear()
             try:
                 async with asyncio.timeout_at(machine.deadline):
@@ -80,18 +116,18 @@ class _Run:
                 machine.tick(time())
 
     def receive(self, local_socket: LocalSocket, data: bytes, source: Address) -> None:
-        # A stranger may be quicker than the second socket.
+        """Take a datagram; a stranger's may come before the machine is there."""
         if self._machine is not None:
             self._machine.receive(local_socket, source, data, self._loop.time())
             self._heard.set()
 
-    def close(self) -> None:
+    def _close(self) -> None:
         for opened in self._sockets:
             opened.transport.close()
 
     async def _host_towards_server(self) -> str:
         """The address that the system would send from; a NAT is told by comparing it with what the server sees."""
-        transport, _ = await self._loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=self._server)
+        transport, _ = await self._loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=self.server)
         try:
             return str(transport.get_extra_info("sockname")[0])
         finally:
