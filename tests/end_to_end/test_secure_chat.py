@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page
 
@@ -15,6 +15,7 @@ from signaling import SignalingClient
 from tests.support.browser import debug, until
 from tests.support.engine import dev_settings
 from tests.support.secure_robot import SecureRobot
+from tests.support.secure_tabs import enter, is_ready, lines, own_id, people_menu, say, secure, shows, token, trusts
 from tests.support.tap import Tap
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -31,66 +32,6 @@ def tap(monkeypatch: pytest.MonkeyPatch) -> Tap:
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     async with serving(Engine(dev_settings(tmp_path, live=False))) as running:
         yield running
-
-
-async def enter(context: BrowserContext, site: Site, name: str, *, more: str = "") -> Page:
-    """A tab in the room, whose keys are on offer."""
-    page = await context.new_page()
-    await page.goto(f"{site.url}/room/blue?name={name}&join=1{more}")
-    await until(lambda: is_ready(page), f"{name} is in the room with keys")
-    return page
-
-
-async def secure(page: Page) -> dict[str, Any]:
-    return (await debug(page)).get("secure") or {}
-
-
-async def is_ready(page: Page) -> bool:
-    return (await secure(page)).get("state") == "ready"
-
-
-async def own_id(page: Page) -> str:
-    return str((await debug(page))["participant_id"])
-
-
-async def trusts(page: Page, other: Page, state: str = "ready") -> None:
-    """Wait until a page knows another's keys as that."""
-    wanted = await own_id(other)
-
-    async def known() -> bool:
-        return any(peer["participant"] == wanted and peer["state"] == state for peer in (await secure(page)).get("peers", []))
-
-    await until(known, f"the keys are {state}")
-
-
-async def say(page: Page, text: str) -> None:
-    if not await page.locator("salam-chat").is_visible():
-        await page.bring_to_front()
-        await page.keyboard.press("c")
-    field = page.locator("salam-chat textarea")
-    await field.fill(text)
-    await field.press("Enter")
-
-
-async def lines(page: Page) -> list[str]:
-    return await page.locator("salam-chat .chat-line p").all_text_contents()
-
-
-async def shows(page: Page, text: str) -> None:
-    async def there() -> bool:
-        return text in await lines(page)
-
-    await until(there, f"{text!r} is shown")
-
-
-async def people_menu(page: Page, name: str, item: str) -> None:
-    """Open the list of people and choose something about one of them."""
-    await page.bring_to_front()
-    await page.mouse.move(300, 300)
-    if not await page.locator("salam-people").is_visible():
-        await page.locator(".control-people").click()
-    await page.locator(".person", has_text=name).locator("button").click()
-    await page.locator(".menu-item", has_text=item).click()
 
 
 async def test_two_tabs_talk_and_the_server_reads_nothing(site: Site, context: BrowserContext, tap: Tap) -> None:
@@ -161,12 +102,6 @@ async def test_a_reload_loses_nothing(site: Site, context: BrowserContext) -> No
     assert await lines(ada) == ["one", "two, while Ben is away", "three"]
 
 
-async def token(site: Site, identity: str) -> str:
-    async with aiohttp.ClientSession() as session, session.post(f"{site.url}/dev/token", json={"identity": identity}) as reply:
-        assert reply.status == 200, await reply.text()
-        return str((await reply.json())["token"])
-
-
 async def test_a_changed_key_blocks_until_a_person_accepts_it(site: Site, browser: Browser, tap: Tap) -> None:
     async def profile() -> BrowserContext:
         return await browser.new_context(permissions=["camera", "microphone"], viewport={"width": 1280, "height": 800})
@@ -206,6 +141,92 @@ async def test_a_changed_key_blocks_until_a_person_accepts_it(site: Site, browse
     await shows(other, "now it works")
     assert "verified" in str((await secure(ada))["peers"])
     assert not any(peer["verified"] for peer in (await secure(ada))["peers"])
+
+
+WAITING = """async (participant) => {
+  const { openStore } = await import("/web/sdk/e2ee/store.js");
+  const store = await openStore("salam-e2ee:ada");
+  const records = await store.run(async (tx) => (await tx.scan(`app.chat-held/${participant}`)).map(({ record }) => record));
+  await store.close();
+  return records.map((record) => new TextDecoder().decode(record));
+}"""
+
+
+async def waits(page: Page, count: int) -> None:
+    async def held() -> bool:
+        return (await secure(page)).get("held") == count
+
+    await until(held, f"{count} messages wait")
+
+
+async def reload(page: Page) -> None:
+    await page.reload()
+    await until(lambda: is_ready(page), "the page is back")
+
+
+async def test_what_waits_for_a_decision_outlives_a_reload(site: Site, browser: Browser, tap: Tap) -> None:
+    profiles = [await browser.new_context(viewport={"width": 1280, "height": 800}) for _ in range(4)]
+    ada = await enter(profiles[0], site, "Ada", more=f"&token={await token(site, 'ada')}")
+    ben = await enter(profiles[1], site, "Ben", more=f"&token={await token(site, 'ben')}")
+    await trusts(ada, ben)
+    await ben.close()
+
+    # Ben again, in a browser that has none of the keys.
+    second = await enter(profiles[2], site, "Ben", more=f"&token={await token(site, 'ben')}")
+    await trusts(ada, second, "changed")
+    await trusts(second, ada)
+    for text in (SECRET, "and this", "and that"):
+        await say(second, text)
+    await waits(ada, 3)
+    for _ in range(2):
+        await reload(ada)
+        await trusts(ada, second, "changed")
+        await waits(ada, 3)
+        assert await lines(ada) == []
+    # As it came and no more: what the server sent, which it was told has arrived.
+    kept = await ada.evaluate(WAITING, await own_id(ada))
+    messages = [message.message for message in tap.seen if type(message).__name__ == "SecureMessage" and message.user_id == "ben"]
+    assert sorted(json.loads(record)["message"] for record in kept) == sorted(
+        {base64.b64encode(each).decode() for each in messages}
+    )
+    assert not any("and th" in record or SECRET in record for record in kept)
+
+    await say(second, "one more")
+    await waits(ada, 4)
+    await people_menu(ada, "Ben", "Safety number")
+    assert "4 messages from" in (await ada.locator("dialog").text_content() or "")
+    await ada.get_by_role("button", name="Accept the new key").click()
+    await shows(ada, "one more")
+    expected = [SECRET, "and this", "and that", "one more"]
+    assert await lines(ada) == expected
+    await waits(ada, 0)
+    await reload(ada)
+    await trusts(ada, second)
+    assert await lines(ada) == expected, "read once and for all"
+    assert await ada.evaluate(WAITING, await own_id(ada)) == []
+    await second.close()
+
+    # And once more, refused this time.
+    third = await enter(profiles[3], site, "Ben", more=f"&token={await token(site, 'ben')}")
+    await trusts(ada, third, "changed")
+    await trusts(third, ada)
+    await say(third, "not for Ada's eyes")
+    await waits(ada, 1)
+    await people_menu(ada, "Ben", "Safety number")
+    await ada.get_by_role("button", name="Refuse it").click()
+    await ada.locator("dialog").wait_for(state="detached")
+    await waits(ada, 0)
+    await reload(ada)
+    await trusts(ada, third, "changed")
+    await waits(ada, 0)
+    # A refusal can be thought over, but what was thrown away does not come back.
+    await people_menu(ada, "Ben", "Safety number")
+    await ada.get_by_role("button", name="Accept the new key").click()
+    await trusts(ada, third)
+    await ada.keyboard.press("Escape")
+    await say(third, "from here on")
+    await shows(ada, "from here on")
+    assert await lines(ada) == [*expected, "from here on"]
 
 
 async def test_a_robot_without_keys_is_named(site: Site, context: BrowserContext) -> None:

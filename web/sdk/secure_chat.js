@@ -7,6 +7,7 @@ import { Lock } from "./e2ee/lock.js";
 import { sha256 } from "./e2ee/suite.js";
 import { Emitter } from "./emitter.js";
 import { canEncrypt, openAccount } from "./secure_account.js";
+import { SecureHeld } from "./secure_held.js";
 import { MAX_LINES, SecureLog } from "./secure_log.js";
 import { SecurePeers } from "./secure_peers.js";
 import { SecureWire } from "./secure_wire.js";
@@ -18,6 +19,7 @@ import { SalamError } from "./signaling.js";
 /** @import { Received } from "./e2ee/device_steps.js" */
 /** @import { Transaction } from "./e2ee/store.js" */
 /** @import { SecureMessage } from "./messages.js" */
+/** @import { HeldMessage } from "./secure_held.js" */
 /** @import { Trust } from "./secure_peers.js" */
 /** @import { Signaling } from "./signaling.js" */
 /** `off`: this page cannot encrypt; `failed`: it should, and its keys could not be opened or published @typedef {"starting" | "ready" | "off" | "failed"} SecureState */
@@ -44,8 +46,6 @@ import { SalamError } from "./signaling.js";
 
 const FORMAT = 1;
 const MAX_TEXT = 2_000;
-// What came from somebody whose key is in doubt waits for a person's decision; more than this nobody reads through afterwards.
-const MAX_HELD = 200;
 // Messages that are read in one go, and acknowledged together.
 const BATCH = 32;
 
@@ -69,7 +69,7 @@ export class SecureChat extends Emitter {
   /** @type {SecureLog | null} */ #log = null;
   /** @type {(() => void)[]} */ #off = [];
   /** @type {SecureMessage[]} */ #inbox = [];
-  /** @type {Map<string, SecureMessage[]>} */ #held = new Map();
+  /** @type {SecureHeld | null} */ #held = null;
   /** One thing at a time: what is sent to a device goes out in the order in which it was encrypted. */
   #lock = new Lock();
   #participantId = "";
@@ -141,12 +141,27 @@ export class SecureChat extends Emitter {
     });
   }
 
+  /** How many messages of a participant wait for the changed key to be accepted or refused. @param {string} participantId */
+  waiting(participantId) {
+    return this.#held?.waiting(this.trust(participantId).userId) ?? 0;
+  }
+
   /** A person accepts the changed key of a participant; what came meanwhile is read then. @param {string} participantId */
   async accept(participantId) {
+    const { userId } = this.trust(participantId);
     await this.#peers?.accept(participantId);
-    const held = this.#held.get(participantId) ?? [];
-    this.#held.delete(participantId);
-    await this.#locked(() => this.#read(held));
+    await this.#readHeld(userId);
+  }
+
+  /** A person refuses the changed key of a participant: what came meanwhile is thrown away. What comes after that waits again. @param {string} participantId */
+  async refuse(participantId) {
+    const { userId } = this.trust(participantId);
+    await this.#locked(async () => {
+      await this.device?.run(async (tx) => {
+        for (const message of (await this.#held?.of(tx, userId)) ?? []) await this.#held?.remove(tx, message);
+      });
+    });
+    this.emit("trust", participantId);
   }
 
   /** @param {string} participantId @param {boolean} [verified] */
@@ -190,7 +205,7 @@ export class SecureChat extends Emitter {
       guest: this.guest,
       lasting: this.lasting,
       lines: this.lines.length,
-      held: [...this.#held.values()].reduce((count, messages) => count + messages.length, 0),
+      held: this.#held?.count ?? 0,
       peers: this.#peers?.debug() ?? [],
     };
   }
@@ -243,8 +258,11 @@ export class SecureChat extends Emitter {
       this.device = account.device;
       this.lasting = account.lasting;
       this.#closeAccount = account.close;
-      this.#peers = new SecurePeers({ device: account.device, wire: this.#wire, onChange: (id) => this.emit("trust", id) });
+      this.#peers = new SecurePeers({ device: account.device, wire: this.#wire, onChange: (id) => this.#trustChanged(id) });
     }
+    const held = new SecureHeld(participantId);
+    await held.open(this.device, this.#held);
+    this.#held = held;
     this.#log = new SecureLog(participantId);
     for (const line of await this.#log.open(this.device)) this.#show(line, "restored");
     this.#participantId = participantId;
@@ -278,6 +296,23 @@ export class SecureChat extends Emitter {
     if (this.state !== "ready") return;
     await this.#locked(async () => this.#peers?.follow(this.#call.participants.values())).catch((error) => {
       if (!(error instanceof SalamError)) throw error;
+    });
+  }
+
+  /** @param {string} participantId */
+  #trustChanged(participantId) {
+    this.emit("trust", participantId);
+    const { state, userId } = this.trust(participantId);
+    // Accepted by an earlier page, say, that had no time left to read.
+    if (state === "ready") void this.#readHeld(userId).catch(() => {});
+  }
+
+  /** Reads what waits of a user; what is still in doubt goes on waiting. @param {string} userId */
+  async #readHeld(userId) {
+    if (!this.#held?.waiting(userId)) return;
+    await this.#locked(async () => {
+      const held = (await this.device?.run(async (tx) => this.#held?.of(tx, userId))) ?? [];
+      await this.#read(held);
     });
   }
 
@@ -363,17 +398,24 @@ export class SecureChat extends Emitter {
     }
   }
 
-  /** @param {SecureMessage[]} messages */
+  /** @param {(SecureMessage | HeldMessage)[]} messages */
   async #read(messages) {
     const device = this.device;
     if (!device) return;
     await this.#knowSenders(messages);
     /** @type {SecureLine[]} */
     const lines = [];
-    // Line and session are kept in one step, so that a reload in between neither loses a line nor shows it twice.
+    /** @type {Set<SecureMessage>} */
+    const waiting = new Set();
+    // Line and session are kept in one step, so that a reload in between neither loses a line nor shows it twice. So is what waits.
     const outcomes = await inTurn(device, messages, async (tx, message) => {
       const from = { userId: message.user_id, deviceId: message.device_id };
-      const received = await device.steps.decrypt(tx, from, fromBase64(message.message), Date.now() / 1000);
+      const received = await device.steps.decrypt(tx, from, fromBase64(message.message), Date.now() / 1000).catch(async (error) => {
+        if (error instanceof UntrustedIdentity && (await this.#held?.add(tx, message, this.#nameOf(message)))) waiting.add(message);
+        else if (error instanceof E2EEError) await this.#held?.remove(tx, message);
+        throw error;
+      });
+      await this.#held?.remove(tx, message);
       const line = this.#lineOf(received, message);
       if (line) {
         lines.push(line);
@@ -383,9 +425,16 @@ export class SecureChat extends Emitter {
     });
     for (const line of lines) this.#show(line);
     for (const [index, outcome] of outcomes.entries()) {
-      if (outcome instanceof E2EEError) await this.#unreadable(messages[index], outcome);
-      else this.#callKey(messages[index], outcome);
+      const message = messages[index];
+      if (waiting.has(message)) this.emit("trust", message.participant_id);
+      else if (outcome instanceof E2EEError) await this.#unreadable(message, outcome);
+      else this.#callKey(message, outcome);
     }
+  }
+
+  /** What the sender is called, or was when they left. @param {SecureMessage | HeldMessage} message */
+  #nameOf(message) {
+    return this.#call.participants.get(message.participant_id)?.name ?? ("name" in message ? message.name : message.user_id);
   }
 
   /** Learns the devices of senders whose keys were not looked at yet. @param {SecureMessage[]} messages */
@@ -399,7 +448,7 @@ export class SecureChat extends Emitter {
     if (content.kind !== "application" || (message.purpose ?? "chat") !== "chat") return null;
     const said = parseLine(content.data);
     if (!said || said.room !== this.#call.room) return null;
-    const name = this.#call.participants.get(message.participant_id)?.name ?? message.user_id;
+    const name = this.#nameOf(message);
     const to = said.to === "one" ? { id: this.#call.participantId, name: this.#call.name } : null;
     const who = { participant_id: message.participant_id, name, sent_at: Date.now() / 1000, secure: true };
     return { ...who, chat_id: said.id, text: said.text.slice(0, MAX_TEXT), to, unread: [] };
@@ -419,14 +468,7 @@ export class SecureChat extends Emitter {
   async #unreadable(message, error) {
     const { participant_id: participantId } = message;
     if (error instanceof DuplicateMessage) return;
-    if (error instanceof UntrustedIdentity) {
-      const held = this.#held.get(participantId) ?? [];
-      if (held.length < MAX_HELD) held.push(message);
-      this.#held.set(participantId, held);
-      this.emit("trust", participantId);
-      return;
-    }
-    const name = this.#call.participants.get(participantId)?.name ?? message.user_id;
+    const name = this.#nameOf(message);
     this.emit("unreadable", { participantId, name });
     if (error instanceof DecryptionFailed || error instanceof NoSession || error instanceof UnknownPreKey) await this.#beginAnew(participantId);
   }

@@ -13,9 +13,21 @@ const VISIT_LIFETIME_S = 24 * 3_600;
 
 // The application's own records: what they are is between this release and itself.
 /** @param {unknown} value */
-const written = (value) => utf8(JSON.stringify(value));
+export const written = (value) => utf8(JSON.stringify(value));
 /** @param {Uint8Array} record */
-const read = (record) => JSON.parse(fromUtf8(record, "a record"));
+export const read = (record) => JSON.parse(fromUtf8(record, "a record"));
+
+/** Where the lines of a visit are. @param {string} participantId */
+const linesTable = (participantId) => `app.chat/${participantId}`;
+/** Where messages of a visit wait for somebody's key to be accepted. @param {string} participantId */
+export const heldTable = (participantId) => `app.chat-held/${participantId}`;
+
+/** @param {Transaction} tx @param {Uint8Array<ArrayBuffer>} visit */
+function forgetVisit(tx, visit) {
+  tx.delete(VISITS, visit);
+  const participantId = fromUtf8(visit, "a participant");
+  for (const table of [linesTable(participantId), heldTable(participantId)]) tx.clear(table);
+}
 
 /** The lines of one visit to a room. */
 export class SecureLog {
@@ -26,7 +38,7 @@ export class SecureLog {
   /** @param {string} participantId */
   constructor(participantId) {
     this.#visit = utf8(participantId);
-    this.#table = `app.chat/${participantId}`;
+    this.#table = linesTable(participantId);
   }
 
   /** What earlier pages of this visit wrote, oldest first; old visits are forgotten. @param {Device} device @returns {Promise<SecureLine[]>} */
@@ -34,9 +46,7 @@ export class SecureLog {
     return device.run(async (tx) => {
       const nowS = Math.floor(Date.now() / 1000);
       for (const { key, record } of await tx.scan(VISITS)) {
-        if (nowS - read(record) < VISIT_LIFETIME_S) continue;
-        await tx.delete(VISITS, key);
-        await tx.clear(`app.chat/${fromUtf8(key, "a participant")}`);
+        if (nowS - read(record) >= VISIT_LIFETIME_S) forgetVisit(tx, key);
       }
       await tx.put(VISITS, this.#visit, written(nowS));
       const rows = await tx.scan(this.#table);
@@ -53,11 +63,8 @@ export class SecureLog {
     this.#next += 1;
   }
 
-  /** The visit is over. @param {Device} device */
+  /** The visit is over: neither its lines nor what waits is kept. @param {Device} device */
   forget(device) {
-    return device.run(async (tx) => {
-      await tx.delete(VISITS, this.#visit);
-      await tx.clear(this.#table);
-    });
+    return device.run(async (tx) => forgetVisit(tx, this.#visit));
   }
 }

@@ -38,9 +38,12 @@ export async function openSafetyNumber(chat, { participantId, name }) {
     /** @type {HTMLElement[]} */
     const parts = [h("p", { class: "safety-with", t: ["secure.number.with", { name }] }), digits];
     if (state === "changed") {
+      const waiting = chat.waiting(participantId);
       const accept = h("button", { class: "button primary", type: "button", t: "secure.number.accept", on: { click: () => void chat.accept(participantId).then(fill) } });
+      const refuse = h("button", { class: "button", type: "button", t: "secure.number.refuse", on: { click: () => void chat.refuse(participantId).then(() => dialog.close()) } });
+      if (waiting) parts.push(h("p", { class: "safety-how", t: ["secure.number.waiting", { n: waiting, name }] }));
       parts.unshift(h("p", { class: "safety-warning", role: "alert" }, icon("warning"), h("span", { t: ["secure.number.changed", { name }] })));
-      parts.push(accept);
+      parts.push(accept, refuse);
     } else {
       parts.push(h("p", { class: "safety-how", t: ["secure.number.how", { name }] }));
       if (chat.guest) parts.push(h("p", { class: "safety-how", t: "secure.number.guest" }));
@@ -52,8 +55,10 @@ export async function openSafetyNumber(chat, { participantId, name }) {
         parts.push(h("button", { class: "button primary", type: "button", t: "secure.number.compared", on: { click: () => set(true) } }));
       }
     }
+    const decided = body.contains(document.activeElement);
     body.replaceChildren(...parts);
-    body.querySelector("button")?.focus();
+    // Nobody is to accept a key by pressing Enter once too often.
+    if (decided || state !== "changed") body.querySelector("button")?.focus();
   };
   await fill();
   return dialog;

@@ -195,6 +195,11 @@ export default {
   "secure.number.undo": "Take that back",
   "secure.number.changed": "{name} has another key than before. A new browser does that, and so does somebody who pretends to be {name}. This is the number under the new key: compare it in another way, such as a phone call.",
   "secure.number.accept": "Accept the new key",
+  "secure.number.refuse": "Refuse it",
+  "secure.number.waiting": {
+    one: "One message from {name} waits: it is read if you accept the key, and thrown away if you refuse it.",
+    other: "{n} messages from {name} wait: they are read if you accept the key, and thrown away if you refuse it.",
+  },
   "secure.devices.title": "Devices",
   "secure.devices.of": "The devices of {name}",
   "secure.devices.own": "Your devices",
