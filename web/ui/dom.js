@@ -42,6 +42,13 @@ function phrase(value) {
   return typeof value === "string" ? [value, {}] : value;
 }
 
+/** Makes parts of the page anew; what has the focus keeps it if it is there afterwards, wherever it was put. @param {() => void} change */
+export function keepingFocus(change) {
+  const focused = document.activeElement;
+  change();
+  if (focused instanceof HTMLElement && focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+}
+
 /** The element that the page's own HTML must contain. @param {string} id @returns {HTMLElement} */
 export function byId(id) {
   const element = document.getElementById(id);

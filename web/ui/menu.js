@@ -20,7 +20,7 @@ export function toggleMenu(anchor, items) {
   const again = open === anchor;
   close();
   if (again || items.length === 0) return;
-  const entries = items.map((item) => entry(item));
+  const entries = items.map((item) => entry(item, anchor));
   const menu = h("div", { class: "menu", role: "menu" }, ...entries);
   document.body.append(menu);
   position(menu, anchor);
@@ -61,8 +61,8 @@ export function closeMenu() {
   return was;
 }
 
-/** @param {MenuItem} item */
-function entry({ icon: name, t, params = {}, run, danger = false, checked }) {
+/** @param {MenuItem} item @param {HTMLElement} anchor */
+function entry({ icon: name, t, params = {}, run, danger = false, checked }, anchor) {
   const role = checked === undefined ? "menuitem" : "menuitemradio";
   return h(
     "button",
@@ -74,6 +74,8 @@ function entry({ icon: name, t, params = {}, run, danger = false, checked }) {
       on: {
         click: () => {
           close();
+          // From where the focus goes on, and to where it comes back from a sheet.
+          anchor.focus({ preventScroll: true });
           run();
         },
       },

@@ -1,5 +1,5 @@
-import { h, initials } from "./dom.js";
-import { setText } from "./i18n.js";
+import { h, initials, keepingFocus } from "./dom.js";
+import { setLabel, setText } from "./i18n.js";
 import { icon } from "./icons.js";
 
 /** @import { ParticipantInfo } from "../sdk/messages.js" */
@@ -11,6 +11,7 @@ import { icon } from "./icons.js";
 export class PeoplePanel extends HTMLElement {
   #count = h("p", { class: "people-count" });
   #list = h("ul", { class: "people-list" });
+  /** One for each person, as long as they are here: the focus stays on it, and comes back to it. @type {Map<string, HTMLButtonElement>} */ #buttons = new Map();
 
   connectedCallback() {
     if (this.childElementCount === 0) this.append(this.#count, this.#list);
@@ -20,15 +21,25 @@ export class PeoplePanel extends HTMLElement {
   show(people, moderator) {
     setText(this.#count, "people.title", { n: people.length });
     const ordered = [...people].sort((a, b) => Number(b.hand_raised ?? false) - Number(a.hand_raised ?? false));
-    this.#list.replaceChildren(...ordered.map((person) => this.#row(person, moderator)));
+    keepingFocus(() => this.#list.replaceChildren(...ordered.map((person) => this.#row(person, moderator))));
+    for (const id of this.#buttons.keys()) if (!people.some(({ participant_id }) => participant_id === id)) this.#buttons.delete(id);
+  }
+
+  /** @param {string} participantId */
+  #button(participantId) {
+    const known = this.#buttons.get(participantId);
+    if (known) return known;
+    const button = h("button", { class: "button quiet icon-only", type: "button", "aria-haspopup": "menu" }, icon("more"));
+    button.addEventListener("click", () => this.dispatchEvent(new CustomEvent("moderate", { detail: { participantId, anchor: button } })));
+    this.#buttons.set(participantId, button);
+    return button;
   }
 
   /** @param {Person} person @param {boolean} moderator */
   #row(person, moderator) {
     const microphone = person.tracks?.find((track) => track.source === "microphone");
-    const label = /** @type {[Key, {name: string}]} */ ([moderator && !person.own ? "mod.menu" : "secure.menu", { name: person.name }]);
-    const more = h("button", { class: "button quiet icon-only", type: "button", "aria-haspopup": "menu", label }, icon("more"));
-    more.addEventListener("click", () => this.dispatchEvent(new CustomEvent("moderate", { detail: { participantId: person.participant_id, anchor: more } })));
+    const more = this.#button(person.participant_id);
+    setLabel(more, moderator && !person.own ? "mod.menu" : "secure.menu", { name: person.name });
     const name = person.own ? h("bdi", { t: ["call.you", { name: person.name }] }) : h("bdi", {}, person.name);
     return h(
       "li",

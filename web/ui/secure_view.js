@@ -1,5 +1,5 @@
 /** How end-to-end encryption shows in the call: in words, wherever something is said or somebody is named. */
-import { byId, h } from "./dom.js";
+import { byId, h, keepingFocus } from "./dom.js";
 import { setText } from "./i18n.js";
 import { icon } from "./icons.js";
 import { openDevices, openExplanation, openSafetyNumber } from "./secure_sheets.js";
@@ -22,6 +22,7 @@ export class SecureView {
   /** @type {(() => void)[]} */ #off = [];
   /** Since when somebody has been here, and whether their key for the call has come. @type {Map<string, {sinceMs: number, keyed: boolean}>} */ #keyed = new Map();
   /** @type {ReturnType<typeof setInterval> | undefined} */ #timer;
+  /** For whose changed key, as long as it is in doubt: the focus stays on it while the warnings are made anew. @type {Map<string, HTMLButtonElement>} */ #look = new Map();
   #to = "";
   #abort = new AbortController();
   #call;
@@ -175,15 +176,24 @@ export class SecureView {
       icon(state === "off" || state === "failed" ? "lock_open" : "lock"),
       h("div", {}, h("strong", { t: /** @type {Key} */ (`secure.chat.${state}`) }), h("span", { t: /** @type {Key} */ (`secure.chat.${state}.hint`) })),
     );
-    this.#panel.setNotice(head, ...(state === "ready" ? this.#warnings() : []));
+    keepingFocus(() => this.#panel.setNotice(head, ...(state === "ready" ? this.#warnings() : [])));
+  }
+
+  /** @param {string} participantId @param {string} name */
+  async #decide(participantId, name) {
+    const sheet = await openSafetyNumber(this.chat, { participantId, name });
+    // With the key accepted there is no warning any more whose button could have the focus again.
+    sheet.addEventListener("close", () => document.activeElement === document.body && this.#panel.focusField());
   }
 
   #warnings() {
     const found = [];
     const unable = this.chat.unable;
     const changed = unable.filter(({ participant_id }) => this.chat.trust(participant_id).state === "changed");
+    for (const id of this.#look.keys()) if (!changed.some(({ participant_id }) => participant_id === id)) this.#look.delete(id);
     for (const { participant_id: participantId, name } of changed) {
-      const look = h("button", { class: "button", type: "button", t: "secure.changed.look", on: { click: () => void openSafetyNumber(this.chat, { participantId, name }) } });
+      const look = this.#look.get(participantId) ?? h("button", { class: "button", type: "button", t: "secure.changed.look", on: { click: () => void this.#decide(participantId, name) } });
+      this.#look.set(participantId, look);
       const words = h("div", {}, h("strong", { t: ["secure.changed", { name }] }), h("span", { t: ["secure.changed.hint", { name }] }));
       found.push(h("div", { class: "chat-warning", role: "alert" }, icon("warning"), words, look));
     }
