@@ -10,15 +10,25 @@ from collections.abc import Callable, Sequence
 import aioice
 
 from bench.media import Loop, MediaLoops
-from bench.peer.plan import ReceivePlan, RemoteTransport
-from bench.peer.sdp import OfferedTrack, answer_offer, read_answer, read_transport, write_offer
+from bench.peer.agent import LOOPBACK, IceAgent, IceNetwork, IcePath, make_agent
+from bench.peer.plan import ReceivePlan, RemoteTransport, SendPlan
+from bench.peer.sdp import (
+    OfferedTrack,
+    answer_offer,
+    match_tracks,
+    plan_sending,
+    read_answer,
+    read_answered_media,
+    read_transport,
+    write_offer,
+)
 from bench.peer.sender import TrackSender
 from bench.peer.session import FrameListener, MediaSession, SessionStats, Tap
 from salam import ClosedError, TaskOwner, get_logger, ntp_seconds
 from salam.clock import Clock, RealClock
 from sfu.dtls import DtlsAssociation, DtlsConnected, DtlsEvent, DtlsIdentity, DtlsRole
 from sfu.sdp import MediaSection
-from sfu.sdp_lines import Candidate, LocalTransport
+from sfu.sdp_lines import LocalTransport
 
 __all__ = ["PeerState", "RtcPeer"]
 
@@ -30,10 +40,6 @@ _MEDIA_FIRST_BYTES = range(128, 192)
 _MAX_SLEEP_S = 0.5
 # How late the timer may be: as long as a receiver waits for a reordered packet before it asks for it again.
 _TIMER_SLACK_S = 0.01
-# RFC 7675 5.1: consent expires after 30 s without a valid answer.
-_CONSENT_EXPIRES_S = 30.0
-# With these a check is repeated after 0.5, 1.5, 3.5, 7.5 and 15.5 s, and an answer to any of them counts until after 31.5 s.
-_CONSENT_RETRANSMISSIONS = 5
 _UFRAG_BYTES, _PASSWORD_BYTES, _CNAME_BYTES = 8, 24, 16
 _ICE_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -52,48 +58,14 @@ class PeerState(enum.Enum):
     CLOSED = "closed"
 
 
-class _LoopbackAwareConnection(aioice.Connection):
-    """An ICE agent that gathers on given addresses, and is patient; aioice itself leaves the loopback out.
-
-    aioice takes an answer that comes after half a second for none, and gives a connection up after six such: that is a busy machine
-    and not the end of a path.
-    """
-
-    def __init__(self, addresses: tuple[str, ...], *, ice_controlling: bool, ufrag: str, password: str) -> None:
-        super().__init__(ice_controlling=ice_controlling, use_ipv6=False, local_username=ufrag, local_password=password)
-        self._bound_addresses = addresses
-
-    async def get_component_candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[aioice.Candidate]:
-        return await super().get_component_candidates(component, list(self._bound_addresses) or addresses, timeout)
-
-    async def query_consent(self) -> None:
-        assert self.remote_password is not None
-        loop = asyncio.get_running_loop()
-        heard_s = loop.time()
-        while loop.time() - heard_s < _CONSENT_EXPIRES_S:
-            # Spread as RFC 7675 5.1 wants it, so that many peers do not check at the same time.
-            await asyncio.sleep(aioice.ice.CONSENT_INTERVAL * random.uniform(0.8, 1.2))
-            for pair in list(self._nominated.values()):
-                check = self.build_request(pair, nominate=False)
-                key = self.remote_password.encode()
-                try:
-                    await pair.protocol.request(
-                        check, pair.remote_addr, integrity_key=key, retransmissions=_CONSENT_RETRANSMISSIONS
-                    )
-                except aioice.stun.TransactionError:
-                    continue
-                heard_s = loop.time()
-        # Closing ends the task of these checks, which is this one.
-        self._query_consent_task = None
-        await self.close()
-
-
 class RtcPeer:
-    """A peer connection that either sends (`offer`, then `accept_answer`) or receives (`answer`, as often as an offer comes).
+    """A peer connection that offers (`offer`, then `accept_answer`) or answers (`answer`, as often as an offer comes).
 
-    ``addresses`` are the local addresses to use, the loopback by default; none means all but the loopback. ``rng`` makes SSRCs,
-    first sequence numbers and ICE credentials repeatable in tests. ``tap`` and ``on_frame`` see what is received. ``on_lost`` is
-    called when the connection is lost after it stood. Close it with `close`.
+    With a server, one sends and another one receives; with another peer, one does both. ``network`` says from where and with whose
+    help it connects: from the loopback alone by default. ``rng`` makes SSRCs, first sequence numbers and ICE credentials repeatable
+    in tests. ``tap`` and ``on_frame`` see what is received. ``on_silent`` is called, again and again, while nothing is heard over
+    the path in use and a check of it goes unanswered: long before consent expires. ``on_lost`` is called when the connection is
+    lost after it stood. Close it with `close`.
     """
 
     def __init__(
@@ -101,26 +73,28 @@ class RtcPeer:
         name: str,
         *,
         identity: DtlsIdentity | None = None,
-        addresses: tuple[str, ...] = ("127.0.0.1",),
+        network: IceNetwork = LOOPBACK,
         rng: random.Random | None = None,
         clock: Clock | None = None,
         tap: Tap | None = None,
         on_frame: FrameListener | None = None,
+        on_silent: Callable[[], None] | None = None,
         on_lost: Callable[[], None] | None = None,
     ) -> None:
         self._clock = clock or RealClock()
         self._rng = rng or random.SystemRandom()
-        self._addresses = addresses
+        self._network = network
         self._identity = identity or DtlsIdentity.generate(self._clock.wall())
         self._dtls = DtlsAssociation(self._identity)
         self._ufrag = self._ice_text(_UFRAG_BYTES)
         self._password = self._ice_text(_PASSWORD_BYTES)
-        self._ice: aioice.Connection | None = None
-        self._gathered: aioice.Connection | None = None
+        self._ice: IceAgent | None = None
+        self._gathered: IceAgent | None = None
         self._cname = self._ice_text(_CNAME_BYTES)
         self._session_id = self._rng.getrandbits(62)
         self._version = 0
         self._tracks: list[OfferedTrack] = []
+        self._receives_too = False
         self._media = MediaSession(
             cname=self._cname,
             rng=self._rng,
@@ -136,6 +110,7 @@ class RtcPeer:
         self._reason = ""
         self._remote: RemoteTransport | None = None
         self._dropped = 0
+        self._on_silent = on_silent
         self._on_lost = on_lost
 
     @property
@@ -153,13 +128,18 @@ class RtcPeer:
         """The tracks that are sent, once the answer came."""
         return self._media.senders
 
-    async def offer(self, loops: MediaLoops) -> str:
-        """Return the offer to send ``loops``: sound on the first m-line, video on the next."""
-        present: list[Loop] = [loop for loop in (loops.audio, loops.video) if loop is not None]
+    @property
+    def path(self) -> IcePath | None:
+        """The way that media takes now; None before there is one."""
+        return self._ice.path if self._ice is not None else None
+
+    async def offer(self, loops: MediaLoops, *, receive: bool = False) -> str:
+        """Return the offer to send ``loops``: sound on the first m-line, video on the next. ``receive`` offers to get as much."""
         self._tracks = [
             OfferedTrack(str(index), loop, tuple((self._media.new_ssrc(), self._media.new_ssrc()) for _ in loop.layers))
-            for index, loop in enumerate(present)
+            for index, loop in enumerate(_present(loops))
         ]
+        self._receives_too = receive
         await self._gather(controlling=True)
         return self._written_offer()
 
@@ -189,37 +169,47 @@ class RtcPeer:
         """
         plans = read_answer(sdp, self._tracks)
         remote, section = read_transport(sdp)
-        now = self._clock.monotonic()
-        for track, plan in zip(self._tracks, plans, strict=True):
-            if plan is not None:
-                by_rid = dict(zip(track.rids, track.ssrcs, strict=False))
-                ssrcs = [by_rid[rid] for rid in plan.rids] or [track.ssrcs[-1]]
-                self._media.add_sender(plan, track.loop, ssrcs, now)
+        if self._receives_too:
+            self._media.set_receive_plans(read_answered_media(sdp))
+        self._add_senders(plans)
         # The answerer chooses: a passive one waits for our hello.
         role = DtlsRole.SERVER if section.setup == "active" else DtlsRole.CLIENT
         await self._connect(remote, section, role)
 
-    async def answer(self, sdp: str) -> str:
+    async def answer(self, sdp: str, loops: MediaLoops | None = None) -> str:
         """Take an offer, the first or a later one, and return the answer that receives everything in it.
 
-        An offer with new ICE credentials moves the connection: media goes on over the old path until the new one works.
+        ``loops``, with the first offer, are sent where it takes them. An offer with new ICE credentials moves the connection: media
+        goes on over the old path until the new one works.
 
         Raises SdpError when it cannot be read.
         """
         remote, section = read_transport(sdp)
+        first = self._remote is None
         restarts = self._remote is not None and remote.ufrag != self._remote.ufrag
         if restarts:
             self._renew_credentials()
         if restarts or self._gathered is None:
             # A full agent that offers is the controlling one; a lite agent never is (RFC 8445 6.1.1).
             await self._gather(controlling=remote.lite)
+        if first and loops is not None:
+            self._tracks = match_tracks(sdp, _present(loops), self._media.new_ssrc)
         self._version += 1
-        text, plans = answer_offer(sdp, self._local("active"), session_id=self._session_id, version=self._version)
+        text, plans = answer_offer(
+            sdp,
+            self._local("active"),
+            session_id=self._session_id,
+            version=self._version,
+            tracks=self._tracks,
+            cname=self._cname,
+            candidates=self._candidates(),
+        )
         self._media.set_receive_plans(plans)
         if restarts:
             ice = await self._give_remote(remote)
             self._tasks.spawn(self._move(ice), name="move")
-        elif self._remote is None:
+        elif first:
+            self._add_senders(plan_sending(sdp, self._tracks))
             await self._connect(remote, section, DtlsRole.CLIENT)
         return text
 
@@ -254,20 +244,32 @@ class RtcPeer:
 
     async def _gather(self, *, controlling: bool) -> None:
         unused = self._gathered if self._gathered is not self._ice else None
-        self._gathered = _LoopbackAwareConnection(
-            self._addresses, ice_controlling=controlling, ufrag=self._ufrag, password=self._password
+        self._gathered = make_agent(
+            self._network,
+            controlling=controlling,
+            ufrag=self._ufrag,
+            password=self._password,
+            on_silent=self._on_silent,
         )
         await self._gathered.gather_candidates()
         if unused is not None:
             # One restart overtook another before its path worked.
             await unused.close()
 
+    def _add_senders(self, plans: Sequence[SendPlan | None]) -> None:
+        now = self._clock.monotonic()
+        for track, plan in zip(self._tracks, plans, strict=True):
+            if plan is not None:
+                by_rid = dict(zip(track.rids, track.ssrcs, strict=False))
+                ssrcs = [by_rid[rid] for rid in plan.rids] or [track.ssrcs[-1]]
+                self._media.add_sender(plan, track.loop, ssrcs, now)
+
     async def _connect(self, remote: RemoteTransport, section: MediaSection, role: DtlsRole) -> None:
         self._set_state(PeerState.CONNECTING)
         self._ice = await self._give_remote(remote)
         self._tasks.spawn(self._run(self._ice, section, role), name="run")
 
-    async def _give_remote(self, remote: RemoteTransport) -> aioice.Connection:
+    async def _give_remote(self, remote: RemoteTransport) -> IceAgent:
         ice = self._gathered
         assert ice is not None
         self._remote = remote
@@ -278,7 +280,7 @@ class RtcPeer:
         await ice.add_remote_candidate(None)
         return ice
 
-    async def _add_candidate(self, ice: aioice.Connection, text: str) -> None:
+    async def _add_candidate(self, ice: IceAgent, text: str) -> None:
         try:
             candidate = aioice.Candidate.from_sdp(text)
             if candidate.component == 1 and candidate.transport.lower() == "udp":
@@ -287,7 +289,7 @@ class RtcPeer:
             # A kind of candidate that aioice does not know is of no use to it; others may be.
             self._dropped += 1
 
-    async def _run(self, ice: aioice.Connection, section: MediaSection, role: DtlsRole) -> None:
+    async def _run(self, ice: IceAgent, section: MediaSection, role: DtlsRole) -> None:
         try:
             await ice.connect()
         except ConnectionError:
@@ -298,7 +300,7 @@ class RtcPeer:
         await self._flush()
         await self._receive_from(ice)
 
-    async def _move(self, ice: aioice.Connection) -> None:
+    async def _move(self, ice: IceAgent) -> None:
         """Go over to a path of newer credentials once it works; when it never does, the old one stays."""
         try:
             await ice.connect()
@@ -312,7 +314,7 @@ class RtcPeer:
             await old.close()
         await self._receive_from(ice)
 
-    async def _receive_from(self, ice: aioice.Connection) -> None:
+    async def _receive_from(self, ice: IceAgent) -> None:
         while True:
             try:
                 data = await ice.recv()
@@ -399,12 +401,26 @@ class RtcPeer:
     def _written_offer(self) -> str:
         self._version += 1
         local = self._local("actpass")
-        return write_offer(self._tracks, local, session_id=self._session_id, version=self._version, cname=self._cname)
+        return write_offer(
+            self._tracks,
+            local,
+            session_id=self._session_id,
+            version=self._version,
+            cname=self._cname,
+            candidates=self._candidates(),
+            receive=self._receives_too,
+        )
 
     def _local(self, setup: str) -> LocalTransport:
+        return LocalTransport(self._ufrag, self._password, self._identity.fingerprint, (), setup)
+
+    def _candidates(self) -> list[str]:
         assert self._gathered is not None
-        candidates = tuple(Candidate("udp", known.host, known.port) for known in self._gathered.local_candidates)
-        return LocalTransport(self._ufrag, self._password, self._identity.fingerprint, candidates, setup)
+        return [candidate.to_sdp() for candidate in self._gathered.local_candidates]
 
     def _ice_text(self, length: int) -> str:
         return "".join(self._rng.choice(_ICE_CHARACTERS) for _ in range(length))
+
+
+def _present(loops: MediaLoops) -> list[Loop]:
+    return [loop for loop in (loops.audio, loops.video) if loop is not None]

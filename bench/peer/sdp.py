@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.media import CodecName, Loop
@@ -12,7 +12,16 @@ from sfu.plane.interface import Kind
 from sfu.sdp import MediaSection, PayloadFormat, SdpError, SessionDescription, parse_description
 from sfu.sdp_lines import EXTENSION_URIS, LocalTransport, codec_lines, extension_ids, render, transport_lines
 
-__all__ = ["OfferedTrack", "answer_offer", "read_answer", "read_transport", "write_offer"]
+__all__ = [
+    "OfferedTrack",
+    "answer_offer",
+    "match_tracks",
+    "plan_sending",
+    "read_answer",
+    "read_answered_media",
+    "read_transport",
+    "write_offer",
+]
 
 # Chromium's numbers, which differ from those of our own server on purpose: nothing may depend on them being the same everywhere.
 _EXTENSION_IDS = {"abs_send_time": 2, "transport_cc": 4, "mid": 9, "rid": 10, "repaired_rid": 11, "audio_level": 12}
@@ -23,6 +32,13 @@ _VIDEO_FEEDBACK = ("goog-remb", "transport-cc", "ccm fir", "nack", "nack pli")
 _AUDIO_PAYLOAD_TYPE = 111
 _VIDEO_PAYLOAD_TYPES = {"VP8": (96, 97), "H264": (106, 107)}
 _H264_PARAMETERS = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"
+# Whether the other side sends, and whether we do.
+_ANSWERED_DIRECTION = {
+    (False, False): "a=inactive",
+    (False, True): "a=sendonly",
+    (True, False): "a=recvonly",
+    (True, True): "a=sendrecv",
+}
 _CANDIDATE = re.compile(r"^a=candidate:(\S.{1,300}?)\r?$", re.MULTILINE)
 # A peer on many networks has a dozen.
 _MAX_CANDIDATES = 64
@@ -42,11 +58,24 @@ class OfferedTrack:
         return tuple(layer.rid for layer in self.loop.layers if layer.rid)
 
 
-def write_offer(tracks: Sequence[OfferedTrack], local: LocalTransport, *, session_id: int, version: int, cname: str) -> str:
-    """Return the offer to send ``tracks``; layers of simulcast are known by their rid, other streams by their SSRC."""
+def write_offer(
+    tracks: Sequence[OfferedTrack],
+    local: LocalTransport,
+    *,
+    session_id: int,
+    version: int,
+    cname: str,
+    candidates: Sequence[str] = (),
+    receive: bool = False,
+) -> str:
+    """Return the offer to send ``tracks``; layers of simulcast are known by their rid, other streams by their SSRC.
+
+    ``candidates`` are values of ``a=candidate`` lines, beside those of ``local``. ``receive`` offers to receive as much as is sent.
+    """
     lines = _head(session_id, version, [track.mid for track in tracks])
+    transport = _transport_lines(local, candidates)
     for track in tracks:
-        lines += _offered_section(track, local, cname)
+        lines += _offered_section(track, transport, "a=sendrecv" if receive else "a=sendonly", cname)
     return render(lines)
 
 
@@ -61,17 +90,64 @@ def read_answer(text: str, tracks: Sequence[OfferedTrack]) -> list[SendPlan | No
     return [_send_plan(track, section) for track, section in zip(tracks, answer.sections, strict=True)]
 
 
-def answer_offer(text: str, local: LocalTransport, *, session_id: int, version: int) -> tuple[str, list[ReceivePlan]]:
+def read_answered_media(text: str) -> list[ReceivePlan]:
+    """Return what comes on each m-line on which the answerer sends too.
+
+    Raises SdpError for a description that cannot be read.
+    """
+    sections = [section for section in parse_description(text).sections if _sends(section)]
+    return [plan for plan in map(_receive_plan, sections) if plan is not None]
+
+
+def match_tracks(text: str, loops: Sequence[Loop], new_ssrc: Callable[[], int]) -> list[OfferedTrack]:
+    """Return each of ``loops`` with the first m-line of an offer that takes its kind; those that nothing takes are left out.
+
+    Raises SdpError for a description that cannot be read.
+    """
+    tracks: list[OfferedTrack] = []
+    sections = [section for section in parse_description(text).sections if _takes(section)]
+    for loop in loops:
+        section = next((known for known in sections if known.kind == loop.kind), None)
+        if section is not None:
+            sections.remove(section)
+            tracks.append(OfferedTrack(section.mid, loop, tuple((new_ssrc(), new_ssrc()) for _ in loop.layers)))
+    return tracks
+
+
+def plan_sending(text: str, tracks: Sequence[OfferedTrack]) -> list[SendPlan | None]:
+    """Return how each of ``tracks``, matched to the m-lines of this offer, may be sent; None for one whose codec is not taken.
+
+    Raises SdpError for a description that cannot be read.
+    """
+    sections = {section.mid: section for section in parse_description(text).sections}
+    return [_send_plan(track, sections[track.mid]) for track in tracks]
+
+
+def answer_offer(
+    text: str,
+    local: LocalTransport,
+    *,
+    session_id: int,
+    version: int,
+    tracks: Sequence[OfferedTrack] = (),
+    cname: str = "",
+    candidates: Sequence[str] = (),
+) -> tuple[str, list[ReceivePlan]]:
     """Return the answer that takes everything a robot can receive, with what comes on each m-line that sends.
+
+    ``tracks`` are sent on the m-lines that `match_tracks` found for them. ``candidates`` as in `write_offer`.
 
     Raises SdpError for a description that cannot be read.
     """
     offer = parse_description(text)
+    transport = _transport_lines(local, candidates)
+    by_mid = {track.mid: track for track in tracks}
+    sent = {mid: track for mid, track in by_mid.items() for section in offer.sections if section.mid == mid and _takes(section)}
     plans = [_receive_plan(section) for section in offer.sections]
     taken = [section.mid for section, plan in zip(offer.sections, plans, strict=True) if plan is not None]
     lines = _head(session_id, version, taken)
     for section, plan in zip(offer.sections, plans, strict=True):
-        lines += _answered_section(section, plan, local)
+        lines += _answered_section(section, plan, transport, sent.get(section.mid), cname)
     active = [plan for section, plan in zip(offer.sections, plans, strict=True) if plan is not None and _sends(section)]
     return render(lines), active
 
@@ -94,7 +170,14 @@ def _head(session_id: int, version: int, bundle: Sequence[str]) -> list[str]:
     return [*lines, "a=msid-semantic: WMS *"]
 
 
-def _offered_section(track: OfferedTrack, local: LocalTransport, cname: str) -> list[str]:
+def _transport_lines(local: LocalTransport, candidates: Sequence[str]) -> list[str]:
+    lines = transport_lines(local)
+    if candidates:
+        lines += [*(f"a=candidate:{candidate}" for candidate in candidates), "a=end-of-candidates"]
+    return lines
+
+
+def _offered_section(track: OfferedTrack, transport: Sequence[str], direction: str, cname: str) -> list[str]:
     kind, codec, rids = track.loop.kind, track.loop.codec, track.rids
     names = _AUDIO_EXTENSIONS if kind == "audio" else _VIDEO_EXTENSIONS + (_SIMULCAST_EXTENSIONS if rids else ())
     media, rtx = (_AUDIO_PAYLOAD_TYPE, None) if kind == "audio" else _VIDEO_PAYLOAD_TYPES[codec]
@@ -102,10 +185,10 @@ def _offered_section(track: OfferedTrack, local: LocalTransport, cname: str) -> 
         f"m={kind} 9 UDP/TLS/RTP/SAVPF {media}" + (f" {rtx}" if rtx else ""),
         "c=IN IP4 0.0.0.0",
         f"a=mid:{track.mid}",
-        "a=sendonly",
+        direction,
         "a=rtcp-mux",
         "a=rtcp-rsize",
-        *transport_lines(local),
+        *transport,
         *(f"a=extmap:{_EXTENSION_IDS[name]} {EXTENSION_URIS[name]}" for name in names),
         f"a=msid:{cname} {kind}",
     ]
@@ -116,17 +199,20 @@ def _offered_section(track: OfferedTrack, local: LocalTransport, cname: str) -> 
         lines += codec_lines(media, f"{codec}/90000", feedback=_VIDEO_FEEDBACK, parameters=parameters, rtx_payload_type=rtx)
     if rids:
         return [*lines, *(f"a=rid:{rid} send" for rid in rids), f"a=simulcast:send {';'.join(rids)}"]
+    return lines + _ssrc_lines(track, cname, rtx=rtx is not None)
+
+
+def _ssrc_lines(track: OfferedTrack, cname: str, *, rtx: bool) -> list[str]:
     ssrc, rtx_ssrc = track.ssrcs[-1]
-    if rtx:
-        lines.append(f"a=ssrc-group:FID {ssrc} {rtx_ssrc}")
-    return lines + [f"a=ssrc:{number} cname:{cname}" for number in ((ssrc, rtx_ssrc) if rtx else (ssrc,))]
+    group = [f"a=ssrc-group:FID {ssrc} {rtx_ssrc}"] if rtx else []
+    return group + [f"a=ssrc:{number} cname:{cname}" for number in ((ssrc, rtx_ssrc) if rtx else (ssrc,))]
 
 
 def _send_plan(track: OfferedTrack, section: MediaSection) -> SendPlan | None:
     kind: Kind = track.loop.kind
     types = _payload_types(section)
     chosen = next((known for known in types.values() if known.codec == track.loop.codec), None)
-    if section.rejected or chosen is None or section.direction not in ("recvonly", "sendrecv"):
+    if chosen is None or not _takes(section):
         return None
     declared = {rid.rid for rid in section.rids if rid.direction == "recv"}
     wanted = {layer.rid for layer in section.simulcast_recv if not layer.paused} & declared
@@ -179,7 +265,13 @@ def _sends(section: MediaSection) -> bool:
     return section.direction in ("sendonly", "sendrecv")
 
 
-def _answered_section(section: MediaSection, plan: ReceivePlan | None, local: LocalTransport) -> list[str]:
+def _takes(section: MediaSection) -> bool:
+    return not section.rejected and section.direction in ("recvonly", "sendrecv")
+
+
+def _answered_section(
+    section: MediaSection, plan: ReceivePlan | None, transport: Sequence[str], track: OfferedTrack | None, cname: str
+) -> list[str]:
     if plan is None:
         return [
             f"m={section.kind} 0 {section.protocol} {' '.join(section.formats)}",
@@ -193,10 +285,10 @@ def _answered_section(section: MediaSection, plan: ReceivePlan | None, local: Lo
         f"m={section.kind} 9 {section.protocol} {' '.join(map(str, numbers))}",
         "c=IN IP4 0.0.0.0",
         f"a=mid:{section.mid}",
-        "a=recvonly" if _sends(section) else "a=inactive",
+        _ANSWERED_DIRECTION[_sends(section), track is not None],
         "a=rtcp-mux",
         "a=rtcp-rsize",
-        *transport_lines(local),
+        *transport,
     ]
     for name in names:
         number = section.extensions.get(EXTENSION_URIS[name])
@@ -209,4 +301,7 @@ def _answered_section(section: MediaSection, plan: ReceivePlan | None, local: Lo
         encoding = "opus/48000/2" if known.codec == "opus" else f"{known.codec}/90000"
         feedback = [name for name in wanted if name in offered.feedback]
         lines += codec_lines(known.number, encoding, feedback=feedback, parameters=parameters, rtx_payload_type=known.rtx)
-    return lines
+    if track is None:
+        return lines
+    rtx = any(known.codec == track.loop.codec and known.rtx for known in plan.payload_types.values())
+    return [*lines, f"a=msid:{cname} {section.kind}", *_ssrc_lines(track, cname, rtx=rtx)]

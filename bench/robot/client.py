@@ -12,7 +12,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from bench.media import CodecName, FrameDecoder, LoopLibrary, Media, MediaLoops, ReceivedFrame
-from bench.peer import PeerState, RtcPeer, Tap
+from bench.peer import LOOPBACK, IceNetwork, PeerState, RtcPeer, Tap
 from bench.robot.judge import Judge
 from bench.robot.stats import ReceivedTrack, RobotStats, received_track, sent_track
 from bench.strict_receiver import StrictReceiver
@@ -113,7 +113,7 @@ class Robot:
         self._clock = clock or RealClock()
         self._rng = rng or random.SystemRandom()
         self._client = SignalingClient.connect(_websocket_url(url), token=token, encoding=encoding, client="salam-robot")
-        self._addresses = ("127.0.0.1",) if urlsplit(url).hostname in _LOOPBACK_HOSTS else ()
+        self._network = LOOPBACK if urlsplit(url).hostname in _LOOPBACK_HOSTS else IceNetwork()
         self._tasks = TaskOwner(f"robot {name}")
         self._publisher: RtcPeer | None = None
         self._subscriber: RtcPeer | None = None
@@ -254,7 +254,7 @@ class Robot:
     async def _start_publishing(self, loops: MediaLoops) -> None:
         peer = self._publisher = RtcPeer(
             f"{self.name} publish",
-            addresses=self._addresses,
+            network=self._network,
             rng=self._rng,
             clock=self._clock,
             on_lost=lambda: self._on_lost(peer, lambda: self._restart_publishing(peer)),
@@ -304,7 +304,7 @@ class Robot:
         if peer is None:
             peer = self._subscriber = RtcPeer(
                 f"{self.name} subscribe",
-                addresses=self._addresses,
+                network=self._network,
                 rng=self._rng,
                 clock=self._clock,
                 tap=self._on_packet if self._tap is not None or self._judge is not None else None,

@@ -238,8 +238,8 @@ async def test_late_answers_to_ice_checks_keep_a_connection(
 async def test_a_lost_connection_is_told_and_mended(rig: Rig, eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
     # Consent that is given up after a second and a half rather than half a minute.
     monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.2)
-    monkeypatch.setattr("bench.peer.client._CONSENT_EXPIRES_S", 1.0)
-    monkeypatch.setattr("bench.peer.client._CONSENT_RETRANSMISSIONS", 1)
+    monkeypatch.setattr("bench.peer.agent.client._CONSENT_EXPIRES_S", 1.0)
+    monkeypatch.setattr("bench.peer.agent.client._CONSENT_RETRANSMISSIONS", 1)
     async with rig.robot("Amira", publish=_MEDIA, subscribe=False) as one, rig.robot("Yusuf") as two:
         await eventually(lambda: _frames(two) >= 5)
         assert one.lost == two.lost == {}

@@ -47,13 +47,14 @@ class RelaySource:
 class RelayTransport(asyncio.DatagramTransport):
     """One relayed address as asyncio's datagram transport, for any protocol that expects one.
 
-    ``get_extra_info`` knows ``sockname`` (the relayed address) and ``related_address`` (our own as the server sees it).
+    ``get_extra_info`` knows ``sockname`` (the relayed address), ``related_address`` (our own as the server sees it) and ``server``
+    (the `ServerEndpoint` that relays).
     """
 
     def __init__(
         self, client: TurnClient, relayed: Address, protocol: asyncio.DatagramProtocol, on_close: Callable[[], None]
     ) -> None:
-        super().__init__({"sockname": relayed, "related_address": client.mapped_address})
+        super().__init__({"sockname": relayed, "related_address": client.mapped_address, "server": client.server})
         self._client = client
         self._protocol = protocol
         self._on_close = on_close

@@ -1,0 +1,153 @@
+"""Two robots that call each other across a `NatLab`, each in a process of its own behind its NAT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.browser import until
+from tests.support.nat_lab import Namespace, NatLab
+
+__all__ = ["LabCall", "LabServers", "calling"]
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+_LINE_LIMIT = 1 << 20
+_END_WITHIN_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabServers:
+    """The servers that both robots use."""
+
+    stun_port: int
+    relays: tuple[str, ...] = ()
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+
+class LabRobot:
+    """One of the robots, as the test sees it."""
+
+    def __init__(self, name: str, home: Namespace, log: Path) -> None:
+        self.name = name
+        self.report: dict[str, Any] = {}
+        self.states: list[str] = []
+        """Each state that its connection has been in."""
+        self.on_signal: Callable[[dict[str, Any]], None] = lambda signal: None
+        self._home = home
+        self._log = log
+
+    async def start(self, config: dict[str, Any]) -> None:
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._home.command(sys.executable, "-m", "tests.support.lab_robot"),
+                cwd=_ROOT,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                limit=_LINE_LIMIT,
+            )
+        self.tell({"name": self.name, **config})
+        self._reader = asyncio.create_task(self._read())
+
+    def tell(self, words: dict[str, Any]) -> None:
+        """Hand it one line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(words).encode() + b"\n")
+
+    def log(self) -> str:
+        """Return everything that it has complained about."""
+        return self._log.read_text(errors="replace")
+
+    async def stop(self) -> None:
+        """Hang up."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(_END_WITHIN_S):
+                await self._process.wait()
+        finally:
+            if self._process.returncode is None:
+                self._process.kill()
+                await self._process.wait()
+            await self._reader
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            words = json.loads(line)
+            if words["type"] == "signal":
+                self.on_signal(words["signal"])
+                continue
+            self.report = words
+            if words["state"] not in self.states[-1:]:
+                self.states.append(words["state"])
+
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+
+class LabCall:
+    """A call that stands."""
+
+    def __init__(self, a: LabRobot, b: LabRobot) -> None:
+        self.a = a
+        self.b = b
+
+    @property
+    def robots(self) -> tuple[LabRobot, LabRobot]:
+        """Both ends."""
+        return self.a, self.b
+
+    @property
+    def paths(self) -> tuple[str, str]:
+        """The way that each says it got through."""
+        return self.a.report["path"], self.b.report["path"]
+
+    async def flows(self) -> None:
+        """Wait until each has decoded more pictures of the other than now, and knows its path."""
+        before = [robot.report.get("pictures", 0) for robot in self.robots]
+
+        async def grown() -> bool:
+            for robot in self.robots:
+                assert robot.alive(), robot.log()
+            return all(
+                robot.report.get("pictures", 0) > count + 10 and robot.report["path"]
+                for robot, count in zip(self.robots, before, strict=True)
+            )
+
+        await until(grown, f"pictures flow both ways, {[robot.report for robot in self.robots]}")
+
+
+@contextlib.asynccontextmanager
+async def calling(lab: NatLab, servers: LabServers, folder: Path) -> AsyncIterator[LabCall]:
+    """Let the robot behind the first NAT call the one behind the second, and wait until media flows both ways."""
+    async with contextlib.AsyncExitStack() as stack:
+        robots = [
+            LabRobot("Amal", lab.a.host, folder / "robot-a.log"),
+            LabRobot("Badr", lab.b.host, folder / "robot-b.log"),
+        ]
+        for robot, other in zip(robots, reversed(robots), strict=True):
+            robot.on_signal = other.tell
+        # The one who is called is there first.
+        for robot in reversed(robots):
+            await robot.start(
+                {
+                    "calls": robot is robots[0],
+                    "stun": lab.public_address,
+                    "stun_port": servers.stun_port,
+                    "relays": servers.relays,
+                    "username": servers.username,
+                    "password": servers.password,
+                }
+            )
+            stack.push_async_callback(robot.stop)
+        call = LabCall(*robots)
+        await call.flows()
+        yield call
