@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from collections import OrderedDict, deque
@@ -96,6 +97,7 @@ class TurnClient:
         self._mapped: Address | None = None
         self._lost: TurnError | None = None
         self._must_move = False
+        self._moving = asyncio.Lock()
         self._final: Exception | None = None
         self._wake = asyncio.Event()
         # Asked for by `bind`, to be bound again on the next relay; as many as an allocation can have peers.
@@ -212,9 +214,7 @@ class TurnClient:
 
         Without mobility this makes a new relay. Raises TurnError when there is no way to the server.
         """
-        session = self._require()
-        await session.move()
-        self._moved(session)
+        await self._move(self._require())
 
     async def connect_to(self, address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to a peer over TCP, from the relayed address (RFC 6062); needs ``tcp_relay``.
@@ -328,7 +328,9 @@ class TurnClient:
             if self._lost is not None or session is None:
                 await self._replace()
             elif self._must_move:
-                await self._move_or_fail(session)
+                # A failure ends the session, which is replaced then.
+                with contextlib.suppress(TurnError):
+                    await self._move(session)
             elif session.suspected:
                 await self._replace_unless_heard(session)
 
@@ -368,18 +370,18 @@ class TurnClient:
         # Whatever happened meanwhile is looked at again.
         self._wake.set()
 
-    async def _move_or_fail(self, session: Session) -> None:
-        self._must_move = False
-        try:
-            await session.move()
-        except TurnError as error:
-            session.fail(error)
-        else:
-            self._moved(session)
-
-    def _moved(self, session: Session) -> None:
-        self._count(moves=1)
-        self._tell(RelayMoved(session.link.local_address))
+    async def _move(self, session: Session) -> None:
+        async with self._moving:
+            self._must_move = False
+            before = session.allocation.relayed_addresses
+            try:
+                await session.move()
+            except TurnError as error:
+                session.fail(error)
+                raise
+            if session.allocation.relayed_addresses == before:
+                self._count(moves=1)
+                self._tell(RelayMoved(session.link.local_address))
 
     async def _renew(self) -> None:
         while True:

@@ -20,6 +20,7 @@ __all__ = [
     "Failed",
     "IcmpReceived",
     "Lost",
+    "Moved",
     "PeerFailed",
     "PeerReady",
     "Received",
@@ -111,6 +112,14 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """The server knows us at our new address, and the allocation is the one that it was (RFC 8016)."""
+
+    mapped: Address
+    """The new address as the server sees it."""
+
+
+@dataclass(frozen=True, slots=True)
 class CredentialsRejected:
     """A live allocation cannot be refreshed with these credentials; it lives on until it expires or others are given."""
 
@@ -164,6 +173,7 @@ Event = (
     | IcmpReceived
     | Redirected
     | Lost
+    | Moved
     | CredentialsRejected
     | Failed
     | Closed

@@ -31,7 +31,7 @@ from turn_client.errors import (
     ServerRefused,
     TurnError,
 )
-from turn_client.events import Allocated, AllocationState, Closed, CredentialsRejected, Event, Failed, Lost, Redirected
+from turn_client.events import Allocated, AllocationState, Closed, CredentialsRejected, Event, Failed, Lost, Moved, Redirected
 from turn_client.redirects import RedirectGuard
 from turn_client.requester import Outcome, Requester
 from turn_client.stun import Attribute, Method, StunMessage
@@ -85,6 +85,8 @@ class Lifecycle:
         self.refreshes = 0
         self.reallocations = 0
         self._ask_mobility = config.mobility
+        self._reservation_token = config.reservation_token
+        self._rejected = False
         self._start_at = math.inf
         self._not_before = -math.inf
         self._refresh_at = math.inf
@@ -171,6 +173,7 @@ class Lifecycle:
         else:
             self._next_credentials = None
             self._requester.authenticator.renew(credentials)
+            self._rejected = False
         if live and self._refresh_at == math.inf and not self._refreshing:
             # The last ones were rejected and refreshing had stopped.
             self._try_next_credentials()
@@ -178,7 +181,12 @@ class Lifecycle:
 
     def credentials_refused(self, error: TurnError, now: float) -> bool:
         """Judge an error of a request; return whether other credentials are in place now, so that it may be repeated."""
-        return isinstance(error, BadCredentials) and self._try_next_credentials()
+        code = error.error_code if isinstance(error, ServerRefused) else 0
+        if code == 401 and self._try_next_credentials():
+            return True
+        if code in (401, 441) and self.state is State.ALLOCATED:
+            self._reject(error, now)
+        return False
 
     def tick(self, now: float) -> None:
         """Start late, refresh, or notice the end of the lifetime."""
@@ -190,17 +198,25 @@ class Lifecycle:
         elif now >= self._refresh_at:
             self._refresh(now)
 
+    def _reject(self, error: TurnError, now: float) -> None:
+        """Say once that other credentials are needed: every request that follows is refused in the same way."""
+        if not self._rejected:
+            self._rejected = True
+            self._notify(CredentialsRejected(error, max(self._expires_at - now, 0.0)))
+
     def _try_next_credentials(self) -> bool:
         if self._next_credentials is None:
             return False
         self._requester.authenticator.renew(self._next_credentials)
         self._next_credentials = None
+        self._rejected = False
         return True
 
     def _end(self, state: AllocationState) -> None:
         self.state = state
         self.relayed = ()
         self.ticket = None
+        self._rejected = False
         self._stop_timers()
         self._requester.reset()
 
@@ -220,8 +236,8 @@ class Lifecycle:
             (Attribute.REQUESTED_TRANSPORT, transport),
             (Attribute.LIFETIME, config.lifetime_s.to_bytes(4, "big")),
         ]
-        if config.reservation_token is not None:
-            attributes.append((Attribute.RESERVATION_TOKEN, config.reservation_token))
+        if self._reservation_token is not None:
+            attributes.append((Attribute.RESERVATION_TOKEN, self._reservation_token))
         elif config.family == "ipv6":
             attributes.append((Attribute.REQUESTED_ADDRESS_FAMILY, encode_family(Family.IPV6)))
         elif config.family == "both":
@@ -257,6 +273,8 @@ class Lifecycle:
         self.mapped = mapped
         self.ticket = message.get(Attribute.MOBILITY_TICKET) if self._ask_mobility else None
         self._redirects.allocated()
+        # It is used up: an allocation in place of this one takes any port.
+        self._reservation_token = None
         if not self._live_until(message, sent_at, now):
             return
         self._notify(Allocated(relayed, mapped, self.lifetime_s, message.get(Attribute.RESERVATION_TOKEN)))
@@ -325,8 +343,6 @@ class Lifecycle:
             attributes: list[tuple[int, bytes]] = [(Attribute.LIFETIME, self._config.lifetime_s.to_bytes(4, "big"))]
             if ticket is not None:
                 attributes.append((Attribute.MOBILITY_TICKET, ticket))
-            if self._config.family == "ipv6":
-                attributes.append((Attribute.REQUESTED_ADDRESS_FAMILY, encode_family(Family.IPV6)))
             return attributes
 
         self._refreshing = True
@@ -349,6 +365,8 @@ class Lifecycle:
                 self.ticket = message.get(Attribute.MOBILITY_TICKET) or self.ticket
             if moving:
                 self._changed(State.ALLOCATED, now)
+                if self.mapped is not None:
+                    self._notify(Moved(self.mapped))
         elif error is not None:
             self._refresh_failed(error, now, moving=moving)
 
@@ -356,11 +374,12 @@ class Lifecycle:
         code = error.error_code if isinstance(error, ServerRefused) else 0
         if self.credentials_refused(error, now):
             self._refresh(now, ticket=self.ticket if moving else None)
-        elif code == 437 or (moving and code):
+        elif code == 437 or (moving and (code or isinstance(error, IntegrityViolated))):
+            # A server that does not know the ticket knows no user either, so its refusal of a move may be without integrity.
             self.lost(error, now)
         elif isinstance(error, BadCredentials | BidDown | IntegrityViolated) or code == 441:
             # Repeating it helps nothing; other credentials may come before the lifetime is over.
-            self._notify(CredentialsRejected(error, max(self._expires_at - now, 0.0)))
+            self._reject(error, now)
         elif code or moving:
             self._refresh_at = now + max((self._expires_at - now) / 2, _REFRESH_RETRY_S)
         elif now + _REFRESH_RETRY_S < self._expires_at:

@@ -130,7 +130,7 @@ class Coturn:
         options = self.options
         low = random.randrange(20_000, 32_000 - _RELAY_WINDOW)
         arguments = [
-            *("-n", "--no-cli", "--fingerprint", "--simple-log", "--log-file=stdout", "-v", "--relay-threads=1"),
+            *("-n", "--no-cli", "--simple-log", "--log-file=stdout", "-v", "--relay-threads=1"),
             *("--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", "--allow-loopback-peers"),
             *(f"--listening-port={self.port}", f"--tls-listening-port={self.tls_port}"),
             *(f"--min-port={low}", f"--max-port={low + _RELAY_WINDOW}", f"--realm={REALM}"),

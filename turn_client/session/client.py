@@ -12,7 +12,7 @@ from turn_client.allocation import Allocation
 from turn_client.config import AllocationConfig
 from turn_client.credentials import LongTermCredentials
 from turn_client.errors import Address, TransportFailed, TurnError, is_hard_network_error
-from turn_client.events import Allocated, AllocationState, AllocationStats, Closed, Event, Failed, Redirected
+from turn_client.events import Allocated, AllocationState, AllocationStats, Closed, Event, Failed, Moved, Redirected
 from turn_client.link import Link, open_link
 from turn_client.liveness import Liveness, LivenessConfig
 from turn_client.redirects import RedirectGuard
@@ -23,6 +23,8 @@ __all__ = ["Session", "SessionOwner"]
 
 # How long the last Refresh may take before the socket is closed all the same: a server that does not answer forgets us by itself.
 _CLOSE_S = 1.0
+# How long a server may take to know us again after a move: the first three sendings of the request, at 0, 0.5 and 1.5 s, and some.
+_MOVE_S = 3.0
 
 
 class SessionOwner(Protocol):
@@ -73,6 +75,8 @@ class Session:
         self._timer_at = math.inf
         self._liveness = Liveness(liveness, os.urandom, self._time())
         self._was_suspected = False
+        # What a move waits for.
+        self._moved: asyncio.Future[None] | None = None
         self.allocation = Allocation(config, endpoint.address, random=os.urandom, rto=rto, redirects=redirects)
         self._owner = owner
         self.owner = owner
@@ -134,7 +138,8 @@ class Session:
     async def move(self) -> None:
         """Open a new socket to the same server and bring the allocation over (RFC 8016).
 
-        Raises TransportFailed when there is no way to the server; the old socket is kept then.
+        Returns once the server knows us there; data may flow before. Without mobility another allocation is made from there.
+        Raises TransportFailed when the server cannot be reached any more, or does not answer; the session is of no use then.
         """
         try:
             link = await self._open_link()
@@ -142,13 +147,21 @@ class Session:
             raise TransportFailed(f"cannot connect to the server: {_reason(error)}") from error
         if self._closed.done():
             self._leave(link)
-            return
+            raise TransportFailed("the session ended while it was to move")
         old, self._link = self._link, link
         if old is not None:
             self._leave(old)
         self._liveness.heard = True
+        moved = self._moved = self._loop.create_future()
         self.allocation.moved(self._time())
         self.flush()
+        try:
+            async with asyncio.timeout(_MOVE_S):
+                await moved
+        except TimeoutError:
+            raise TransportFailed("the server did not answer to the move") from None
+        finally:
+            self._moved = None
 
     def send_to(self, data: bytes, peer: Address) -> None:
         """Send a datagram to ``peer``. Raises TurnError for an address that cannot be one, and when there are too many peers."""
@@ -211,6 +224,10 @@ class Session:
 
     def link_failed(self, error: Exception) -> None:
         """Take the end of the link."""
+        if self._moved is not None:
+            # Whoever moves us decides what comes next.
+            self._settle_move(TransportFailed(f"the way to the server is broken: {_reason(error)}"))
+            return
         if self._opened.done() and not self._closed.done() and self.owner.session_link_lost(self, error):
             return
         self.fail(error)
@@ -245,6 +262,7 @@ class Session:
         self._closed.set_result(None)
         if not self._opened.done():
             self._opened.cancel()
+        self._settle_move(TransportFailed("the session ended while it was to move"))
         self._set_timer(math.inf)
         if self._link is not None:
             self._leave(self._link)
@@ -277,11 +295,21 @@ class Session:
         elif self._opened.done():
             if isinstance(event, Failed | Redirected):
                 self.abort()
+            elif isinstance(event, Moved | Allocated):
+                self._settle_move(None)
             self.owner.session_event(self, event)
         elif isinstance(event, Allocated | Redirected):
             self._opened.set_result(event)
         elif isinstance(event, Failed):
             self._opened.set_exception(event.error)
+
+    def _settle_move(self, error: TurnError | None) -> None:
+        if self._moved is None or self._moved.done():
+            return
+        if error is None:
+            self._moved.set_result(None)
+        else:
+            self._moved.set_exception(error)
 
     def _set_timer(self, at: float) -> None:
         if self._closed.done():
