@@ -239,6 +239,7 @@ class Race:
         self._starts.append(candidate)
 
     def _cancel_running(self) -> None:
-        self._cancelled += self._running
+        # What the caller has not been told to start is not to be given up either.
+        self._cancelled += [candidate for candidate in self._running if candidate not in self._starts]
         self._running.clear()
         self._starts.clear()

@@ -30,9 +30,11 @@ __all__ = [
     "order_srv",
 ]
 
-# Records taken of one answer, and lookups made for one URI. Nobody runs more servers under one name; somebody may want us to ask.
+# Records taken of one answer. Nobody runs more servers under one name, and a race is over long before the ninth.
 _MAX_RECORDS = 8
+# Lookups made for one URI. Two NAPTR and three SRV records that each lead to a full answer need fewer; a hostile zone has no end.
 _MAX_QUERIES = 48
+# What one race takes.
 _MAX_ENDPOINTS = 64
 
 

@@ -99,6 +99,7 @@ _SPREAD = 0.1
 _MARGIN_S = 45.0
 # The first pause after a failed question, doubled each time. A service that restarts is back within the first few.
 _RETRY_FIRST_S = 2.0
+# The longest pause: the time within which a relay is given up anyway.
 _RETRY_MAX_S = 60.0
 # A server that refuses even fresh credentials has another secret; asking more often than this will not teach it ours.
 _REJECTED_GAP_S = 10.0

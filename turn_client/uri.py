@@ -21,6 +21,7 @@ DEFAULT_SECURE_PORT = 5349
 
 # The longest that can be right is a DNS name of 253 characters with scheme, port and transport; the rest is for good measure.
 _MAX_URI_CHARACTERS = 512
+# RFC 1035 section 2.3.4 has 255 bytes, with a length before each label and one for the root.
 _MAX_HOST_CHARACTERS = 253
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)

@@ -152,6 +152,8 @@ def test_a_lost_race_tells_what_was_wrong_with_the_preferred_server() -> None:
 
 def test_an_abandoned_race_holds_nothing_against_anybody() -> None:
     machine, (udp, _, _), health = race()
+    assert machine.take_starts() == [udp]
+    machine.tick(10.25)
     machine.abandon()
     assert (machine.state, machine.take_cancelled(), machine.take_starts()) == (RaceState.LOST, [udp], [])
     assert len(health) == 0
