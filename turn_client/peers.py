@@ -16,7 +16,7 @@ from functools import partial
 from turn_client.attributes import canonical_peer
 from turn_client.channels import ChannelNumbers
 from turn_client.config import AllocationConfig
-from turn_client.errors import Address, PeerRefused, ServerRefused, TooManyPeers, TurnError
+from turn_client.errors import Address, PeerRefused, ServerRefused, TooManyPeers, TransactionTimeout, TurnError
 from turn_client.events import Event, PeerFailed, PeerReady
 from turn_client.requester import Outcome, Requester
 from turn_client.stun import Attribute, MessageClass, Method, build_message, encode_xor_address
@@ -304,10 +304,13 @@ class PeerTable:
             self._renewed(permission, outcome.sent_at, now)
         elif self._is_lost(error):
             self._lost(error, now)
-        elif self._refused(error, now) or (not isinstance(error, ServerRefused) and now < permission.expires_at):
+        elif self._refused(error, now) or (isinstance(error, TransactionTimeout) and now < permission.expires_at):
             self._request_permission(permission, now)
-        else:
+        elif isinstance(error, ServerRefused) or now >= permission.expires_at:
             self._refuse(permission, error, now)
+        else:
+            # An answer without sense, which the next request would get at once as well.
+            self._timers.set(permission.host, now + _CHECK_SHARE * self._config.permission_lifetime_s)
 
     @staticmethod
     def _is_lost(error: TurnError) -> bool:
@@ -383,7 +386,7 @@ class PeerTable:
         if not wanted or self._config.tcp_relay or peer.bound or peer.channel_in_flight or now < peer.channel_retry_at:
             return peer.channel_in_flight
         if peer.number is None:
-            peer.number = self._numbers.take(now)
+            peer.number = self._numbers.take(peer.address, now)
             if peer.number is None:
                 peer.channel_retry_at = now + _CHANNEL_HOLD_OFF_S
                 return False
@@ -410,7 +413,7 @@ class PeerTable:
             self._channel_bound(peer, number, outcome.sent_at, now)
         elif self._is_lost(error):
             self._lost(error, now)
-        elif self._refused(error, now) or (not isinstance(error, ServerRefused) and now < peer.channel_expires_at):
+        elif self._refused(error, now) or (isinstance(error, TransactionTimeout) and now < peer.channel_expires_at):
             self._request_channel(peer, number, now)
         else:
             self._channel_failed(peer, error, now)
@@ -465,7 +468,10 @@ class PeerTable:
     def _unbind(self, peer: Peer, *, refused_at: float | None = None) -> None:
         """Give the number back; ``refused_at`` when the server said that it is not bound."""
         if peer.number is not None:
-            self._numbers.release(peer.number, peer.held_until if refused_at is None else refused_at)
+            if refused_at is None:
+                self._numbers.release(peer.number, peer.held_until, peer.address)
+            else:
+                self._numbers.release(peer.number, refused_at, None)
             self.by_number.pop(peer.number, None)
         self.bound.pop(peer.address, None)
         self._timers.cancel(peer.address)

