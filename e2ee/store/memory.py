@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from e2ee.errors import StaleState
+from e2ee.store.callbacks import CommitCallbacks
 from e2ee.store.interface import ABSENT, Transaction
 from salam import ClosedError
 
@@ -15,14 +16,13 @@ T = TypeVar("T")
 _Row = tuple[bytes, int]
 
 
-class _MemoryTransaction:
+class _MemoryTransaction(CommitCallbacks):
     """Writes at once and notes what was there before."""
 
     def __init__(self, tables: dict[str, dict[bytes, _Row]]) -> None:
+        super().__init__()
         self._tables = tables
         self._journal: list[tuple[str, bytes, _Row | None]] = []
-        self._before_commit: list[Callable[[], None]] = []
-        self._after_commit: list[Callable[[], None]] = []
 
     def get(self, table: str, key: bytes) -> bytes | None:
         row = self.get_versioned(table, key)
@@ -63,22 +63,6 @@ class _MemoryTransaction:
     def clear(self, table: str) -> None:
         for key in list(self._tables.get(table, ())):
             self.take(table, key)
-
-    def before_commit(self, callback: Callable[[], None]) -> None:
-        self._before_commit.append(callback)
-
-    def after_commit(self, callback: Callable[[], None]) -> None:
-        self._after_commit.append(callback)
-
-    def finish(self) -> None:
-        """Run what was asked for before the commit."""
-        for callback in self._before_commit:
-            callback()
-
-    def committed(self) -> None:
-        """Run what was asked for after the commit."""
-        for callback in self._after_commit:
-            callback()
 
     def undo(self) -> None:
         """Put back everything that was written."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 
 from e2ee.errors import StaleState
+from e2ee.store.callbacks import CommitCallbacks
 from e2ee.store.interface import ABSENT
 from e2ee.store.sealing import Sealer
 
@@ -22,14 +22,13 @@ _COUNT = "SELECT COUNT(*) FROM records WHERE table_name = ?"
 _CLEAR = "DELETE FROM records WHERE table_name = ?"
 
 
-class SqliteTransaction:
+class SqliteTransaction(CommitCallbacks):
     """See `Transaction`. The file's rows are named and sealed by the store's `Sealer`."""
 
     def __init__(self, connection: sqlite3.Connection, sealer: Sealer) -> None:
+        super().__init__()
         self._execute = connection.execute
         self._sealer = sealer
-        self._before_commit: list[Callable[[], None]] = []
-        self._after_commit: list[Callable[[], None]] = []
 
     def get(self, table: str, key: bytes) -> bytes | None:
         row = self.get_versioned(table, key)
@@ -80,22 +79,6 @@ class SqliteTransaction:
 
     def clear(self, table: str) -> None:
         self._execute(_CLEAR, (self._sealer.table_name(table),))
-
-    def before_commit(self, callback: Callable[[], None]) -> None:
-        self._before_commit.append(callback)
-
-    def after_commit(self, callback: Callable[[], None]) -> None:
-        self._after_commit.append(callback)
-
-    def finish(self) -> None:
-        """Run what was asked for before the commit."""
-        for callback in self._before_commit:
-            callback()
-
-    def committed(self) -> None:
-        """Run what was asked for after the commit."""
-        for callback in self._after_commit:
-            callback()
 
     def _names(self, table: str, key: bytes) -> tuple[bytes, bytes]:
         table_name = self._sealer.table_name(table)
