@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from bench.media import CodecName, FrameDecoder, LoopLibrary, Media, MediaLoops, ReceivedFrame
 from bench.peer import LOOPBACK, IceNetwork, PeerState, RtcPeer, Tap
 from bench.robot.judge import Judge
+from bench.robot.relays import with_relays
 from bench.robot.stats import ReceivedTrack, RobotStats, received_track, sent_track
 from bench.strict_receiver import StrictReceiver
 from salam import ClosedError, RequestError, SalamError, TaskOwner, get_logger
@@ -73,6 +74,9 @@ class Robot:
     packet with its m-line's mid. ``strict`` judges each received track with a `StrictReceiver`, and ``flushing_publishers`` tells
     it that the tracks come from browsers (`StrictConfig.flushing_source`). ``rng`` makes what the robot chooses repeatable.
 
+    The TURN servers that the server hands out are used as a browser would; with ``relay_only`` media goes through one of them or
+    not at all. `paths` says which way it takes.
+
     A media connection on which nothing is heard any more is given new ICE credentials, as often as it takes; `lost` names it
     meanwhile, and `stats` counts how often that happened.
 
@@ -94,6 +98,7 @@ class Robot:
         on_picture: PictureListener | None = None,
         tap: Tap | None = None,
         strict: bool = False,
+        relay_only: bool = False,
         flushing_publishers: bool = False,
         library: LoopLibrary | None = None,
         connect_timeout_s: float = 30.0,
@@ -113,6 +118,7 @@ class Robot:
         self._clock = clock or RealClock()
         self._rng = rng or random.SystemRandom()
         self._client = SignalingClient.connect(_websocket_url(url), token=token, encoding=encoding, client="salam-robot")
+        self._relay_only = relay_only
         self._network = LOOPBACK if urlsplit(url).hostname in _LOOPBACK_HOSTS else IceNetwork()
         self._tasks = TaskOwner(f"robot {name}")
         self._publisher: RtcPeer | None = None
@@ -141,6 +147,7 @@ class Robot:
             loops = await asyncio.to_thread(self._library.get, self._publish) if self._publish is not None else None
             await self._client.__aenter__()
             joined = await self._client.join(self._room, self.name)
+            self._network = with_relays(self._network, self._client, relay_only=self._relay_only)
             self.participant_id = joined.participant_id
             self.participants = {other.participant_id: other for other in joined.participants}
             self.chat_lines.extend(joined.chat)
@@ -181,6 +188,12 @@ class Robot:
     async def restart_ice(self) -> None:
         """Ask the server to offer the subscribe connection with new ICE credentials, as after a change of network."""
         await self._client.restart_ice()
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The way that each media connection (``publish``, ``subscribe``) takes, as `IcePath.label`; those that stand."""
+        peers = {"publish": self._publisher, "subscribe": self._subscriber}
+        return {which: peer.path.label for which, peer in peers.items() if peer is not None and peer.path is not None}
 
     @property
     def lost(self) -> dict[str, str]:
