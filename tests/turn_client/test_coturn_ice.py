@@ -141,7 +141,7 @@ async def test_peer_connections_of_aiortc(coturn: StartCoturn, eventually: Event
     # Sound as well, bundled: the same relay carries both.
     one.addTransceiver("audio")
 
-    @channel.on("open")  # type: ignore[untyped-decorator]
+    @channel.on("open")
     def send_all() -> None:
         for number in range(20):
             channel.send(f"line {number}")
