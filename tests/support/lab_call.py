@@ -126,13 +126,14 @@ class LabCall:
 
 
 @contextlib.asynccontextmanager
-async def calling(lab: NatLab, servers: LabServers, folder: Path) -> AsyncIterator[LabCall]:
-    """Let the robot behind the first NAT call the one behind the second, and wait until media flows both ways."""
+async def calling(lab: NatLab, servers: LabServers, folder: Path, *, at_home: bool = False) -> AsyncIterator[LabCall]:
+    """Let the robot behind the first NAT call the one behind the second, and wait until media flows both ways.
+
+    ``at_home`` puts both behind the first one.
+    """
     async with contextlib.AsyncExitStack() as stack:
-        robots = [
-            LabRobot("Amal", lab.a.host, folder / "robot-a.log"),
-            LabRobot("Badr", lab.b.host, folder / "robot-b.log"),
-        ]
+        homes = (lab.a.host, lab.a.host if at_home else lab.b.host)
+        robots = [LabRobot(name, home, folder / f"{name}.log") for name, home in zip(("Amal", "Badr"), homes, strict=True)]
         for robot, other in zip(robots, reversed(robots), strict=True):
             robot.on_signal = other.tell
         # The one who is called is there first.
