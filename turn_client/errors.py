@@ -163,7 +163,8 @@ class ServerRefused(TurnError):
         # The text goes into logs: more than this is not a reason phrase.
         self.reason = reason[:128]
         self.retry_after_s = retry_after_s
-        super().__init__(f"the server refused {method} with {error_code} {self.reason!r}", retryable=500 <= error_code < 600)
+        again = self.default_retryable or 500 <= error_code < 600
+        super().__init__(f"the server refused {method} with {error_code} {self.reason!r}", retryable=again)
 
 
 class BadCredentials(ServerRefused):
@@ -176,12 +177,14 @@ class QuotaReached(ServerRefused):
     """486: the user has as many allocations as allowed. Not to be repeated for a minute (RFC 8656 section 7.4)."""
 
     default_code = "turn_quota_reached"
+    default_retryable = True
 
 
 class InsufficientCapacity(ServerRefused):
     """508: the server cannot take more. Not to be repeated for a minute (RFC 8656 section 7.4)."""
 
     default_code = "turn_insufficient_capacity"
+    default_retryable = True
 
 
 class PeerRefused(ServerRefused):
@@ -201,17 +204,12 @@ _CAPACITY_WAIT_S = 60.0
 def refusal(error_code: int, reason: str, *, method: str) -> ServerRefused:
     """Return the error that stands for this error code."""
     if error_code == 486:
-        return _waiting(QuotaReached(error_code, reason, method=method, retry_after_s=_CAPACITY_WAIT_S))
+        return QuotaReached(error_code, reason, method=method, retry_after_s=_CAPACITY_WAIT_S)
     if error_code == 508:
-        return _waiting(InsufficientCapacity(error_code, reason, method=method, retry_after_s=_CAPACITY_WAIT_S))
+        return InsufficientCapacity(error_code, reason, method=method, retry_after_s=_CAPACITY_WAIT_S)
     if error_code == 401:
         return BadCredentials(error_code, reason, method=method)
     return ServerRefused(error_code, reason, method=method)
-
-
-def _waiting(error: ServerRefused) -> ServerRefused:
-    error.retryable = True
-    return error
 
 
 def is_hard_network_error(error: OSError) -> bool:

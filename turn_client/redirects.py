@@ -12,6 +12,7 @@ __all__ = ["RedirectGuard"]
 _MEMORY_S = 300.0
 # Hops in a row without an allocation. Load balancers need one; a longer chain of ever new servers leads nowhere.
 _MAX_HOPS = 5
+# Servers remembered: more than all hops of the last five minutes that anybody configures on purpose.
 _MAX_SERVERS = 64
 
 
