@@ -1,4 +1,4 @@
-"""Two robots that call each other across a `NatLab`, each in a process of its own behind its NAT."""
+"""Robots across a `NatLab`, each in a process of its own behind its NAT: two that call each other, or one in a room."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.browser import until
+from tests.support.lab_lines import LINE_LIMIT
 from tests.support.nat_lab import Namespace, NatLab
 
-__all__ = ["LabCall", "LabServers", "calling"]
+__all__ = ["LabCall", "LabRobot", "LabServers", "calling", "visiting"]
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-_LINE_LIMIT = 1 << 20
 _END_WITHIN_S = 15.0
 
 
@@ -32,9 +32,9 @@ class LabServers:
 
 
 class LabRobot:
-    """One of the robots, as the test sees it."""
+    """One of the robots, as the test sees it; ``module`` is the program that it runs."""
 
-    def __init__(self, name: str, home: Namespace, log: Path) -> None:
+    def __init__(self, name: str, home: Namespace, log: Path, module: str = "tests.support.lab_robot") -> None:
         self.name = name
         self.report: dict[str, Any] = {}
         self.states: list[str] = []
@@ -42,16 +42,17 @@ class LabRobot:
         self.on_signal: Callable[[dict[str, Any]], None] = lambda signal: None
         self._home = home
         self._log = log
+        self._module = module
 
     async def start(self, config: dict[str, Any]) -> None:
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._home.command(sys.executable, "-m", "tests.support.lab_robot"),
+                *self._home.command(sys.executable, "-m", self._module),
                 cwd=_ROOT,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                limit=_LINE_LIMIT,
+                limit=LINE_LIMIT,
             )
         self.tell({"name": self.name, **config})
         self._reader = asyncio.create_task(self._read())
@@ -152,3 +153,20 @@ async def calling(lab: NatLab, servers: LabServers, folder: Path, *, at_home: bo
         call = LabCall(*robots)
         await call.flows()
         yield call
+
+
+@contextlib.asynccontextmanager
+async def visiting(home: Namespace, url: str, room: str, folder: Path) -> AsyncIterator[LabRobot]:
+    """Let a robot join a room from ``home`` and send media there."""
+    robot = LabRobot("Robot", home, folder / "visitor.log", "tests.support.lab_visitor")
+    await robot.start({"url": url, "room": room})
+    try:
+
+        async def in_the_room() -> bool:
+            assert robot.alive(), robot.log()
+            return bool(robot.report)
+
+        await until(in_the_room, "the robot is in the room")
+        yield robot
+    finally:
+        await robot.stop()

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 import uvloop
 
 from bench.call import CallSignal, DirectCall
 from bench.media import CodecName, FrameDecoder, GeneratedMedia, ReceivedFrame
 from bench.peer import IceNetwork
+from tests.support.lab_lines import input_lines, reporting, say
 from turn_client.ice import RelaySource
 
 # A pause in what is received that is worth a word. Sound comes every 20 ms.
 _GAP_S = 0.3
-_REPORT_S = 0.1
-# A line holds a description, which is some kilobytes.
-_LINE_LIMIT = 1 << 20
 
 
 class Ear:
@@ -50,21 +44,10 @@ class Ear:
             self.pictures += len(self._decoder.decode(frame.data))
 
 
-async def _lines() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader(limit=_LINE_LIMIT)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    return reader
-
-
-def _say(**words: Any) -> None:
-    # One write for each line, so that lines of a process that is killed are whole or not there.
-    os.write(sys.stdout.fileno(), json.dumps(words).encode() + b"\n")
-
-
 def _report(call: DirectCall, ear: Ear) -> None:
     path = call.path
     received = call.stats().received
-    _say(
+    say(
         type="report",
         state=call.state.value,
         path=path.label if path else "",
@@ -77,14 +60,8 @@ def _report(call: DirectCall, ear: Ear) -> None:
     )
 
 
-async def _reporting(report: Callable[[], None]) -> None:
-    while True:
-        report()
-        await asyncio.sleep(_REPORT_S)
-
-
 async def main() -> None:
-    reader = await _lines()
+    reader = await input_lines()
     config = json.loads(await reader.readline())
     relays = None
     if config["relays"]:
@@ -94,7 +71,7 @@ async def main() -> None:
     media = GeneratedMedia(width=160, height=90, fps=10, label=config["name"], simulcast=False, loop_s=2)
     async with DirectCall(
         config["name"],
-        send=lambda signal: _say(type="signal", signal=asdict(signal)),
+        send=lambda signal: say(type="signal", signal=asdict(signal)),
         publish=media,
         network=IceNetwork(stun_server=stun, relays=relays),
         tap=ear.on_packet,
@@ -102,7 +79,7 @@ async def main() -> None:
     ) as call:
         if config["calls"]:
             await call.invite()
-        reports = asyncio.ensure_future(_reporting(lambda: _report(call, ear)))
+        reports = asyncio.ensure_future(reporting(lambda: _report(call, ear)))
         try:
             while line := await reader.readline():
                 call.receive(CallSignal(**json.loads(line)))

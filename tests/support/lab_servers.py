@@ -16,13 +16,13 @@ from tests.support.lab_call import LabServers
 from tests.support.nat_lab import NatLab
 from turn_client.rest import make_rest_credentials
 
-__all__ = ["TURN_PORT", "TURN_SECRET", "lab_servers", "public_coturn", "public_salam"]
+__all__ = ["MEDIA_PORT", "TURN_PORT", "TURN_SECRET", "lab_servers", "public_coturn", "public_salam"]
 
 # Nobody else is in these namespaces, so the ports are the ones that everybody knows.
 TURN_PORT = 3478
 TURN_SECRET = "shared by the servers of the laboratory"
 _HTTP_PORT = 80
-_MEDIA_PORT = 40000
+MEDIA_PORT = 40000
 _END_WITHIN_S = 15.0
 _LISTENING = "0A"
 
@@ -69,7 +69,7 @@ async def public_salam(lab: NatLab, folder: Path, **settings: str) -> AsyncItera
     chosen = {
         "host": lab.public_address,
         "http_port": str(_HTTP_PORT),
-        "media_port": str(_MEDIA_PORT),
+        "media_port": str(MEDIA_PORT),
         "live": "false",
         "data_dir": str(folder / "data"),
         **settings,

@@ -31,7 +31,7 @@ from types import TracebackType
 import psutil
 import pytest
 
-__all__ = ["NatLab", "NatMode", "Namespace", "refuse_without_lab"]
+__all__ = ["Home", "NatLab", "NatMode", "Namespace", "refuse_without_lab"]
 
 # 198.51.100.0/24 is for documentation (RFC 5737), so no real network is meant by it.
 _PUBLIC_NET = "198.51.100"
@@ -54,7 +54,7 @@ class NatMode(enum.Enum):
     SYMMETRIC = "symmetric"
     """Another public port for each destination, and only that destination gets in."""
     UDP_BLOCKED = "udp blocked"
-    """Nothing but TCP passes."""
+    """Nothing but TCP passes, and that through a symmetric NAT."""
 
 
 class LabUnavailable(Exception):
@@ -172,6 +172,17 @@ class NatLab:
             }}
         """)
 
+    def block_tcp(self, home: Home, port: int) -> None:
+        """Let a home reach no server on this port over TCP, as firewalls do with ports that they do not know."""
+        home.nat.nft(f"""
+            table ip firewall {{
+                chain ports {{
+                    type filter hook forward priority -20
+                    tcp dport {port} drop
+                }}
+            }}
+        """)
+
     def _home(self, letter: str, number: int, mode: NatMode) -> Home:
         return Home(
             host=Namespace(f"{self._prefix}-{letter}"),
@@ -232,7 +243,7 @@ def _nat_rules(home: Home) -> str:
         NatMode.FULL_CONE: f"snat to {home.public_address}",
         NatMode.PORT_RESTRICTED: "masquerade",
         NatMode.SYMMETRIC: "masquerade fully-random",
-        NatMode.UDP_BLOCKED: "masquerade",
+        NatMode.UDP_BLOCKED: "masquerade fully-random",
     }[home.mode]
     let_in = f'iifname "wan" meta l4proto udp dnat to {home.address}' if home.mode is NatMode.FULL_CONE else ""
     block = "meta l4proto udp drop" if home.mode is NatMode.UDP_BLOCKED else ""
