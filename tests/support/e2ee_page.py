@@ -39,12 +39,13 @@ async def _blank(_request: http.Request) -> http.Response:
 
 @asynccontextmanager
 async def e2ee_page() -> AsyncIterator[Page]:
-    """A blank page whose scripts may import `/web/sdk/e2ee/...` and `/modules/...`, and fetch `/kat/...` and `/vectors/...`."""
+    """A blank page whose scripts may import `/web/sdk/e2ee/...` and `/modules/...`, and fetch from `/kat`, `/golden` and `/vectors`."""
     executable = _chromium()
     app = http.Application()
     app.add_routes([http.get("/blank", _blank), *page_routes()])
     app.router.add_static("/modules", MODULES)
     app.router.add_static("/kat", _TESTS / "e2ee" / "kat")
+    app.router.add_static("/golden", _TESTS / "e2ee" / "golden")
     if _VECTORS.is_dir():
         app.router.add_static("/vectors", _VECTORS)
     runner = http.AppRunner(app)

@@ -4,68 +4,33 @@
  * Records are sealed with AES-256-GCM under a key that no script can read out, bound to their place and version: who copies the
  * database has nothing, and a record cannot be put in the place of another. Whoever runs script in the page can do what the page can.
  */
-import { concat, lp, u64, utf8 } from "./encoding.js";
-import { E2EEError, StaleState, StoreError } from "./errors.js";
-
-import { NONCE_BYTES, systemRandom } from "./suite.js";
+import { StaleState } from "./errors.js";
+import { CURRENT } from "./migrations.js";
+import { KEYS, RECORDS, openDatabase, outcome, storeError, storeKey } from "./store_database.js";
+import { RowSealer } from "./store_sealing.js";
 import { ABSENT, Store } from "./transaction.js";
 
 /** @import { Bytes } from "./encoding.js" */
 /** @import { Backend, Change, StoredPair, Versioned } from "./transaction.js" */
-/** @typedef {{version: number, sealed: Bytes}} Row */
-
-const VERSION = 1;
-const RECORDS = "records";
-const KEYS = "keys";
-const STORE_KEY = "store";
-
-/** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */
-function outcome(request) {
-  return new Promise((resolve, reject) => {
-    request.addEventListener("success", () => resolve(request.result));
-    request.addEventListener("error", () => reject(storeError(request.error)));
-  });
-}
-
-/** @param {unknown} error */
-function storeError(error) {
-  if (error instanceof E2EEError) return error;
-  const name = error instanceof DOMException ? error.name : "unknown";
-  return new StoreError(`the database refuses: ${name}`, name === "QuotaExceededError" ? "store_full" : "store_unavailable");
-}
-
-/** @param {string} name @returns {Promise<IDBDatabase>} */
-async function openDatabase(name) {
-  const request = indexedDB.open(name, VERSION);
-  request.addEventListener("upgradeneeded", () => {
-    request.result.createObjectStore(RECORDS);
-    request.result.createObjectStore(KEYS);
-  });
-  const database = await outcome(request);
-  // A later release in another tab waits for this, and this tab fails from then on instead of both writing.
-  database.addEventListener("versionchange", () => database.close());
-  return database;
-}
+/** @import { Row } from "./store_sealing.js" */
+/** @import { Schema } from "./migrations.js" */
 
 /** One at a time in all tabs. @template T @param {string} lock @param {() => Promise<T>} step @returns {Promise<T>} */
 async function exclusively(lock, step) {
   return /** @type {Promise<any>} */ (navigator.locks.request(lock, step));
 }
 
-/** @param {string} table @param {Bytes} key @param {number} version */
-const placeOf = (table, key, version) => concat(lp(utf8(table)), lp(key), u64(version));
-
 /** @implements {Backend} */
 class IndexedDbBackend {
   #database;
   #lock;
-  #key;
+  #sealer;
 
-  /** @param {IDBDatabase} database @param {string} lock @param {CryptoKey} key */
-  constructor(database, lock, key) {
+  /** @param {IDBDatabase} database @param {string} lock @param {RowSealer} sealer */
+  constructor(database, lock, sealer) {
     this.#database = database;
     this.#lock = lock;
-    this.#key = key;
+    this.#sealer = sealer;
   }
 
   /** @template T @param {() => Promise<T>} step @returns {Promise<T>} */
@@ -85,7 +50,7 @@ class IndexedDbBackend {
   /** @param {string} table @param {Bytes} key @returns {Promise<Versioned | null>} */
   async read(table, key) {
     const row = /** @type {Row | undefined} */ (await outcome(this.#store(RECORDS).get([table, key])));
-    return row ? { version: row.version, record: await this.#open(table, key, row) } : null;
+    return row ? { version: row.version, record: await this.#sealer.open(table, key, row) } : null;
   }
 
   /** @param {string} table */
@@ -97,7 +62,7 @@ class IndexedDbBackend {
     return Promise.all(
       rows.map(async (/** @type {Row} */ row, index) => {
         const key = new Uint8Array(/** @type {[string, ArrayBuffer]} */ (keys[index])[1]);
-        return { key, version: row.version, record: await this.#open(table, key, row) };
+        return { key, version: row.version, record: await this.#sealer.open(table, key, row) };
       }),
     );
   }
@@ -109,7 +74,9 @@ class IndexedDbBackend {
 
   /** @param {Change[]} changes @param {Map<string, StoredPair>} pairs */
   async commit(changes, pairs) {
-    const rows = await Promise.all(changes.map((change) => this.#seal(change)));
+    const rows = await Promise.all(
+      changes.map(({ table, key, record, after }) => record && this.#sealer.seal(table, key, record, after)),
+    );
     const transaction = this.#transaction();
     const done = new Promise((resolve, reject) => {
       transaction.addEventListener("complete", resolve);
@@ -148,39 +115,6 @@ class IndexedDbBackend {
   async close() {
     this.#database.close();
   }
-
-  /** @param {Change} change @returns {Promise<Row | null>} */
-  async #seal({ table, key, record, after }) {
-    if (!record) return null;
-    const iv = systemRandom(NONCE_BYTES);
-    const parameters = { name: "AES-GCM", iv, additionalData: placeOf(table, key, after) };
-    const sealed = new Uint8Array(await crypto.subtle.encrypt(parameters, this.#key, record));
-    return { version: after, sealed: concat(iv, sealed) };
-  }
-
-  /** @param {string} table @param {Bytes} key @param {Row} row @returns {Promise<Bytes>} */
-  async #open(table, key, { version, sealed }) {
-    const parameters = { name: "AES-GCM", iv: sealed.slice(0, NONCE_BYTES), additionalData: placeOf(table, key, version) };
-    try {
-      return new Uint8Array(await crypto.subtle.decrypt(parameters, this.#key, sealed.slice(NONCE_BYTES)));
-    } catch {
-      throw new StoreError("a stored record does not open", "store_corrupt");
-    }
-  }
-}
-
-/** The key of the records, made at the first time. @param {IDBDatabase} database @returns {Promise<CryptoKey>} */
-async function storeKey(database) {
-  const known = await outcome(database.transaction(KEYS).objectStore(KEYS).get(STORE_KEY));
-  if (known) return known;
-  const made = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
-  const transaction = database.transaction(KEYS, "readwrite", { durability: "strict" });
-  transaction.objectStore(KEYS).put(made, STORE_KEY);
-  await new Promise((resolve, reject) => {
-    transaction.addEventListener("complete", resolve);
-    transaction.addEventListener("abort", () => reject(storeError(transaction.error)));
-  });
-  return made;
 }
 
 /** @param {string} name */
@@ -191,14 +125,20 @@ const lockOf = (name) => `store ${name}`;
  *
  * Ask for `navigator.storage.persist()` before: a browser that is short of room throws away what is not marked so.
  *
+ * Records of an earlier release are brought up to date, all of them or none.
+ *
  * @param {string} [name]
- * @returns {Promise<Store>} rejects with `StoreError`
+ * @param {{schema?: Schema}} [options]  this release's schema; only tests pass another
+ * @returns {Promise<Store>} rejects with `StoreError`: `store_newer` where a later release wrote the records, for which this one has to be
+ *   loaded again, `store_busy` where another tab keeps an upgrade from beginning, and others
  */
-export async function openStore(name = "salam-e2ee") {
+export async function openStore(name = "salam-e2ee", { schema = CURRENT } = {}) {
   return exclusively(lockOf(name), async () => {
     try {
-      const database = await openDatabase(name);
-      return new Store(new IndexedDbBackend(database, lockOf(name), await storeKey(database)));
+      const database = await openDatabase(name, schema);
+      // A later release in another tab waits for this, and this tab fails from then on instead of both writing.
+      database.addEventListener("versionchange", () => database.close());
+      return new Store(new IndexedDbBackend(database, lockOf(name), new RowSealer(await storeKey(database))));
     } catch (error) {
       throw storeError(error);
     }
