@@ -16,10 +16,13 @@ from tests.support.e2ee_world import ManualClock, options
 
 FOLDER = Path(__file__).parent / "golden"
 FILES = sorted(FOLDER.glob("store_v*.sqlite"))
+GROUPS = sorted(FOLDER.glob("groups_v*.sqlite"))
 
 
 def test_every_version_has_its_golden_file() -> None:
-    assert [file.stem for file in FILES] == [f"store_v{version}" for version in range(1, CURRENT.version + 1)]
+    versions = range(1, CURRENT.version + 1)
+    assert [file.stem for file in FILES] == [f"store_v{version}" for version in versions]
+    assert [file.stem for file in GROUPS] == [f"groups_v{version}" for version in versions]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -39,6 +42,25 @@ async def test_a_device_goes_on_from_a_golden_store(file: Path, tmp_path: Path) 
         await device.set_verified("bob", bytes(32))
     assert [(sent.user_id, sent.device_id) for sent in await device.encrypt("bob", b"on", skip_missing=True)][0] == ("bob", 1)
     assert await device.reserve_device_id() == 3
+    await store.close()
+
+
+@pytest.mark.parametrize("file", GROUPS, ids=lambda file: file.stem)
+async def test_a_device_goes_on_in_the_groups_of_a_golden_store(file: Path, tmp_path: Path) -> None:
+    described = json.loads(file.with_suffix(".json").read_text())
+    store = SqliteStore(Path(shutil.copy(file, tmp_path)), bytes.fromhex(described["store_key"]))
+    device = await Device.load(store, options(ManualClock(described["now"])))
+    group = bytes.fromhex(described["group"])
+    view = await device.groups.view(group)
+    assert view is not None
+    assert (view.epoch, view.is_member, view.members.keys()) == (0, True, {"ann", "bob"})
+    await device.groups.join([bytes.fromhex(described["waiting_chain"])])
+    for case in described["messages"]:
+        assert (await device.groups.receive("bob", 1, bytes.fromhex(case["message"]))).data == case["text"].encode()
+    assert (await device.groups.send(group, b"on")).keys == ()
+    assert len(await device.groups.apply([bytes.fromhex(described["rekey"])])) == 1
+    assert len((await device.groups.chain(group)).operations) == 2
+    assert [key.user_id for key in (await device.groups.send(group, b"new key")).keys] == ["bob"]
     await store.close()
 
 
