@@ -92,7 +92,7 @@ async def test_what_is_made_after_a_renewal_is_made_with_the_new_credentials(
             return bool(relay.server is not None and relay.server.address == second.address and echo_peer.received)
 
         await eventually(echoed)
-        assert "user1>" not in second.log()
+        assert "user1>" not in await second.log()
 
 
 async def test_a_service_that_fails_is_asked_again(coturn: StartCoturn, eventually: Eventually) -> None:
@@ -138,4 +138,4 @@ async def test_rare_settings_reach_the_server(coturn: StartCoturn, echo_peer: Ec
     async with TurnClient([server.uri()], (server.username, server.password), allocation=template) as relay:
         assert relay.relayed_addresses[0][1] % 2 == 0
         await echo(relay, echo_peer, b"even")
-    assert "lifetime=777" in server.log()
+    assert "lifetime=777" in await server.log()
