@@ -149,9 +149,9 @@ class DirectCall:
             # One that speaks of an earlier round has been answered by this one already.
             await self._restart()
         elif signal.kind == "offer" and not self._calls and signal.round > self._round:
-            self._round = signal.round
             self._restarted_at_s = asyncio.get_running_loop().time()
             answer = await self._peer.answer(signal.sdp, self._loops)
+            self._round = signal.round
             self._send(CallSignal("answer", signal.round, answer))
         elif signal.kind == "answer" and self._calls and signal.round == self._round:
             # An answer to an earlier offer than the last is for credentials that are no more.

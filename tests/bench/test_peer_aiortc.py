@@ -94,6 +94,37 @@ async def test_a_robot_receives_and_decodes_what_aiortc_sends(eventually: Eventu
         assert (pictures[0].width, decoder.failures) == (640, 0)
 
 
+@pytest.mark.parametrize("robot_offers", [True, False])
+async def test_one_connection_carries_media_both_ways(library: LoopLibrary, eventually: Eventually, *, robot_offers: bool) -> None:
+    loops = await asyncio.to_thread(library.get, GeneratedMedia(width=320, height=180, fps=15, loop_s=2, simulcast=False))
+    frames = {"VP8": 0, "opus": 0}
+    tracks: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
+
+    def count(mid: str, codec: CodecName, frame: ReceivedFrame) -> None:
+        frames[codec] += 1
+
+    async with _aiortc() as other, _robot("caller", on_frame=count) as robot:
+        other.on("track", tracks.put_nowait)
+        other.addTrack(AudioStreamTrack())
+        other.addTrack(VideoStreamTrack())
+        if robot_offers:
+            offer = await robot.offer(loops, receive=True)
+            await other.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+            await other.setLocalDescription(await other.createAnswer())
+            await robot.accept_answer(other.localDescription.sdp)
+        else:
+            await other.setLocalDescription(await other.createOffer())
+            answer = await robot.answer(other.localDescription.sdp, loops)
+            await other.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await robot.connected()
+        by_kind = {track.kind: track for track in [await tracks.get(), await tracks.get()]}
+        async with asyncio.timeout(30):
+            picture: Any = await by_kind["video"].recv()
+            await by_kind["audio"].recv()
+        assert (picture.width, picture.height) == (320, 180)
+        await eventually(lambda: frames["VP8"] >= 10 and frames["opus"] >= 20)
+
+
 async def test_reports_and_keyframe_requests_reach_the_robot(library: LoopLibrary, eventually: Eventually) -> None:
     media = GeneratedMedia(width=320, height=180, fps=15, loop_s=10, simulcast=False, audio=False)
     loops = await asyncio.to_thread(library.get, media)

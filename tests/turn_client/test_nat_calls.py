@@ -76,7 +76,9 @@ async def test_one_without_udp_reaches_one_with_it(place_call: PlaceCall) -> Non
 
 
 @pytest.mark.parametrize("mode", [NatMode.FULL_CONE, NatMode.PORT_RESTRICTED])
-async def test_a_relay_takes_over_when_the_direct_path_is_cut(place_call: PlaceCall, mode: NatMode) -> None:
+async def test_a_relay_takes_over_when_the_direct_path_is_cut(
+    place_call: PlaceCall, mode: NatMode, record_property: Callable[[str, object], None]
+) -> None:
     async with place_call(mode, mode) as (lab, call):
         assert call.paths == ("srflx", "srflx")
         cut_s = time.monotonic()
@@ -91,6 +93,7 @@ async def test_a_relay_takes_over_when_the_direct_path_is_cut(place_call: PlaceC
         for robot in call.robots:
             gap = gap_at(robot, cut_s)
             assert gap is not None
+            record_property(f"taken_over_s_{robot.name}", round(gap[1] - cut_s, 2))
             assert gap[1] - cut_s < TAKEN_OVER_WITHIN_S
             # The same connection all the time, with the same streams in it: nothing was hung up and dialled again.
             assert [state for state in robot.states if state != "new"] in (["connecting", "connected"], ["connected"])
