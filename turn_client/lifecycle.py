@@ -29,6 +29,7 @@ from turn_client.errors import (
     QuotaReached,
     RedirectLoop,
     ServerRefused,
+    TransactionTimeout,
     TurnError,
 )
 from turn_client.events import Allocated, AllocationState, Closed, CredentialsRejected, Event, Failed, Lost, Moved, Redirected
@@ -380,7 +381,12 @@ class Lifecycle:
         elif isinstance(error, BadCredentials | BidDown | IntegrityViolated) or code == 441:
             # Repeating it helps nothing; other credentials may come before the lifetime is over.
             self._reject(error, now)
-        elif code or moving:
+        elif moving and isinstance(error, TransactionTimeout):
+            # Requests for peers are held until the server knows the new address: go on asking until the lifetime is over.
+            self._refresh(now, ticket=self.ticket)
+        elif moving:
+            self.lost(error, now)
+        elif code:
             self._refresh_at = now + max((self._expires_at - now) / 2, _REFRESH_RETRY_S)
         elif now + _REFRESH_RETRY_S < self._expires_at:
             self._refresh_at = now + _REFRESH_RETRY_S

@@ -153,6 +153,8 @@ class PeerTable:
             if permission.state is _State.READY and permission.host not in self._timers:
                 self._timers.set(permission.host, now)
         for peer in list(self._peers.values()):
+            if peer.permission.state is _State.READY:
+                self._flush(peer)
             if peer.bound and peer.address not in self._timers:
                 self._timers.set(peer.address, now)
             self._advance(peer, now)

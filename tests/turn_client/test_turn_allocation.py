@@ -535,6 +535,32 @@ class TestMobility:
         assert world.allocation.stats(world.now).channels == 1
         assert world.server.violations == []
 
+    def test_a_peer_without_a_channel_waits_for_the_move(self) -> None:
+        world = self.world()
+        world.send(b"before")
+        world.run(1)
+        world.move(self.ELSEWHERE)
+        world.send(b"during")
+        world.run(2)
+        assert [data for _, _, data in world.at_peer] == [b"before", b"during"]
+        assert world.allocation.stats(world.now).queued_packets == 0
+
+    def test_a_move_into_a_hole(self) -> None:
+        world = self.world()
+        world.allocation.bind(PEER, world.now)
+        world.run(1)
+        relayed = world.allocation.relayed_addresses
+        world.weather.loss = 1.0
+        world.move(self.ELSEWHERE)
+        world.run(60)
+        world.weather.loss = 0.0
+        world.run(30)
+        world.send(b"after")
+        world.run(1)
+        assert world.at_peer[-1][2] == b"after"
+        assert world.allocation.relayed_addresses == relayed
+        assert world.of(Lost) == []
+
     def test_a_server_without_mobility(self) -> None:
         world = TurnWorld(self.CONFIG).start()
         assert world.allocation.state is State.ALLOCATED
@@ -560,6 +586,22 @@ class TestMobility:
         world.move(self.ELSEWHERE)
         world.run(1)
         assert world.allocation.mapped_address == self.ELSEWHERE
+
+
+class TestReservation:
+    def test_a_lost_allocation_is_made_anew_without_the_token(self) -> None:
+        token = bytes(8)
+        world = TurnWorld(
+            replace(CONFIG, reservation_token=token), setup=lambda server: server.reserved.update({token: 51_001})
+        ).start()
+        assert world.allocation.relayed_addresses[0][1] == 51_001
+        world.server.forget_allocations()
+        world.run(600)
+        assert world.allocation.state is State.ALLOCATED
+        assert len(world.of(Lost)) == 1
+
+    def test_an_unknown_token(self) -> None:
+        assert isinstance(error_of(TurnWorld(replace(CONFIG, reservation_token=bytes(8))).start()), InsufficientCapacity)
 
 
 class TestClose:

@@ -182,7 +182,8 @@ def test_any_weather(algorithms: tuple[str, ...] | None, steps: list[tuple[objec
         world.run(1)
         assert world.received()[-1] == (peer, b"answer")
     check(world, actor)
-    assert world.allocation.stats(world.now).channels == len(PEERS)
+    stats = world.allocation.stats(world.now)
+    assert (stats.channels, stats.queued_packets) == (len(PEERS), 0)
     world.allocation.close(world.now)
     world.run(60)
     assert world.client not in world.server.relays
