@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -55,10 +56,11 @@ async def test_a_relay_outlives_the_credentials_that_it_was_made_with(
         Robot(f"{site.url}/ws", room="blue", name="Badr") as badr,
     ):
 
-        def names_at_refresh() -> set[str]:
-            return set(re.findall(r"user <(\d+:[^>]+)>: incoming packet REFRESH processed, success", relay.log()))
+        async def refreshed_by_two_names() -> bool:
+            log = await asyncio.to_thread(relay.log)
+            return len(set(re.findall(r"user <(\d+:[^>]+)>: incoming packet REFRESH processed, success", log))) >= 2
 
-        await eventually(lambda: len(names_at_refresh()) >= 2, what="the relay is refreshed with newer credentials")
+        await eventually(refreshed_by_two_names, what="the relay is refreshed with newer credentials")
         seen = frames_of(badr)
         await eventually(lambda: frames_of(badr) > seen + 20, what="pictures still come")
         assert amal.paths == {"publish": "relay-udp"}

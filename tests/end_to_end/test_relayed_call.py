@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
@@ -81,11 +82,9 @@ async def test_a_relayed_call_outlives_its_credentials(context: BrowserContext, 
         page = await join(context, site)
         await flows_both_ways(page, robot)
 
-        def usernames() -> set[str]:
-            return set(re.findall(r"username=<(\d+:[^>]+)>", relay.log()))
-
         async def renewed_twice() -> bool:
-            return len(usernames()) >= 3
+            log = await asyncio.to_thread(relay.log)
+            return len(set(re.findall(r"username=<(\d+:[^>]+)>", log))) >= 3
 
         await until(renewed_twice, "relays are asked for with newer credentials, and again")
         await flows_both_ways(page, robot)

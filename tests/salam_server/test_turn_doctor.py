@@ -61,7 +61,8 @@ async def test_every_step_works_at_a_good_server(coturn: StartCoturn, transport:
     assert float(found["throughput_bps"]) > 0
     assert found["lost"] == 0
     # Both relays were given back.
-    assert server.log().count("incoming packet REFRESH processed, success") >= 2
+    log = await asyncio.to_thread(server.log)
+    assert log.count("incoming packet REFRESH processed, success") >= 2
 
 
 async def test_without_a_transport_all_are_tried_and_tls_is_not_asked_for(coturn: StartCoturn) -> None:
