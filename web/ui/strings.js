@@ -14,9 +14,6 @@ const MODULES = {
   ar: () => import("./strings_ar.js"),
 };
 
-/** @type {readonly Language[]} */
-export const LANGUAGES = Object.freeze(["en", "ar"]);
-
 /** @param {Language} language @returns {Promise<Catalogue>} */
 export async function loadCatalogue(language) {
   return (await MODULES[language]()).default;

@@ -14,7 +14,6 @@ const VERSION = 1;
 const HASHES = 5_200;
 const GROUPS = 6;
 const GROUP_BYTES = 5;
-export const DIGITS = 60;
 const MAGIC = utf8("SLS1");
 
 /** @param {string} userId @param {Bytes} account */

@@ -1,9 +1,9 @@
 /** Sealed sender: a message whose envelope tells the server whom it is for, and not whom it is from (the profile's section 8). */
-import { Reader, checkDeviceId, concat, fixed, lp, u32, u64, u8, userBytes } from "./encoding.js";
+import { Reader, concat, lp } from "./encoding.js";
 import { MalformedMessage, UnsupportedSuite, UnsupportedVersion, UntrustedIdentity } from "./errors.js";
 import { ENCAPSULATED_BYTES, hpkeOpen, hpkeSeal } from "./hpke.js";
 import { DAY_S, SUITE_X25519 } from "./limits.js";
-import { KEY_BYTES, SIGNATURE_BYTES, label, sign, systemRandom, verify } from "./suite.js";
+import { KEY_BYTES, SIGNATURE_BYTES, label, systemRandom, verify } from "./suite.js";
 
 /** @import { DeviceCertificate } from "./certificates.js" */
 /** @import { Bytes } from "./encoding.js" */
@@ -51,18 +51,6 @@ export class SenderCertificate {
       throw new UntrustedIdentity("a sender certificate is not of these 24 hours", { met: this.signing });
     }
   }
-}
-
-/**
- * What a server signs for a device that has proved who it is.
- *
- * @param {KeyPair} server
- * @param {{userId: string, deviceId: number, signingPublic: Bytes, expires: number | bigint}} device  `expires` in Unix seconds, at most a day ahead
- */
-export async function issueSenderCertificate(server, { userId, deviceId, signingPublic, expires }) {
-  const named = concat(lp(userBytes(userId)), u32(checkDeviceId(deviceId)));
-  const body = concat(u8(VERSION), named, fixed(signingPublic, KEY_BYTES), u64(expires));
-  return SenderCertificate.parse(concat(body, await sign(server, KIND, body)));
 }
 
 /** @param {DeviceCertificate} certificate */
