@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -57,7 +56,7 @@ async def test_a_relay_outlives_the_credentials_that_it_was_made_with(
     ):
 
         async def refreshed_by_two_names() -> bool:
-            log = await asyncio.to_thread(relay.log)
+            log = await relay.log()
             return len(set(re.findall(r"user <(\d+:[^>]+)>: incoming packet REFRESH processed, success", log))) >= 2
 
         await eventually(refreshed_by_two_names, what="the relay is refreshed with newer credentials")

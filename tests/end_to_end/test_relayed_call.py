@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
@@ -83,7 +82,7 @@ async def test_a_relayed_call_outlives_its_credentials(context: BrowserContext, 
         await flows_both_ways(page, robot)
 
         async def renewed_twice() -> bool:
-            log = await asyncio.to_thread(relay.log)
+            log = await relay.log()
             return len(set(re.findall(r"username=<(\d+:[^>]+)>", log))) >= 3
 
         await until(renewed_twice, "relays are asked for with newer credentials, and again")

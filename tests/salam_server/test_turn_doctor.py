@@ -61,7 +61,7 @@ async def test_every_step_works_at_a_good_server(coturn: StartCoturn, transport:
     assert float(found["throughput_bps"]) > 0
     assert found["lost"] == 0
     # Both relays were given back.
-    log = await asyncio.to_thread(server.log)
+    log = await server.log()
     assert log.count("incoming packet REFRESH processed, success") >= 2
 
 
