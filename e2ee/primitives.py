@@ -1,6 +1,7 @@
 """The primitives of the profile, each from the library that is strict about it.
 
 - Ed25519 by libsodium: OpenSSL accepts a forged signature under a public key of small order, libsodium refuses it, and is faster.
+  Keys of mixed order, about which implementations differ, are refused before.
 - X25519 by libsodium on raw bytes; an all-zero result is refused there.
 - AES-256-GCM, HKDF and ML-KEM-768 (FIPS 203) by OpenSSL through `cryptography`; HMAC through the standard library's SHA-256.
 
@@ -14,6 +15,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
@@ -74,6 +76,9 @@ _INNER_PAD, _OUTER_PAD = (int.from_bytes(bytes([pad]) * _HMAC_BLOCK_BYTES, "litt
 _SHA256 = hashes.SHA256()
 # RFC 5869: the block counter is one byte.
 _HKDF_MAX_BYTES = 255 * 32
+
+# A device verifies under the same few keys again and again, and to look at one costs almost as much as to verify.
+_KEYS_REMEMBERED = 4_096
 
 # Fills the number of bytes asked for. Only tests pass another one than the system's.
 Random = Callable[[int], bytes]
@@ -217,8 +222,10 @@ def kem_pair(seed: bytes) -> KeyPair:
     return KeyPair(seed, MLKEM768PrivateKey.from_seed_bytes(seed).public_key().public_bytes_raw())
 
 
+# A refused key raises and is not remembered: whoever invents keys pushes out nobody's.
+@lru_cache(_KEYS_REMEMBERED)
 def check_signing_key(public: bytes) -> bytes:
-    """The Ed25519 public key itself; `InvalidKey` for a wrong length, a form that is not canonical, or small order."""
+    """The Ed25519 public key itself; `InvalidKey` for a wrong length, a form that is not canonical, small or mixed order."""
     if len(public) != KEY_BYTES or not sodium.crypto_core_ed25519_is_valid_point(public):
         raise InvalidKey("an Ed25519 public key is not valid")
     return public
@@ -243,14 +250,12 @@ def verifies(public: bytes, message: bytes, signature: bytes) -> bool:
 
     The profile signs nothing without a kind: this is what `verify` stands on, and what published vectors are checked with.
     """
-    if len(public) != KEY_BYTES:
-        raise InvalidKey("an Ed25519 public key is not valid")
+    check_signing_key(public)
     if len(signature) != SIGNATURE_BYTES:
         return False
     try:
         sodium.crypto_sign_open(signature + message, public)
     except BadSignatureError:
-        check_signing_key(public)
         return False
     return True
 

@@ -39,7 +39,7 @@ async def _blank(_request: http.Request) -> http.Response:
 
 @asynccontextmanager
 async def e2ee_page() -> AsyncIterator[Page]:
-    """A blank page whose scripts may import `/web/sdk/e2ee/...` and `/modules/...`, and fetch from `/kat`, `/golden` and `/vectors`."""
+    """A blank page; its scripts may import `/web/sdk/e2ee/...` and `/modules/...`, and fetch `/kat`, `/golden` and `/vectors`."""
     executable = _chromium()
     app = http.Application()
     app.add_routes([http.get("/blank", _blank), *page_routes()])

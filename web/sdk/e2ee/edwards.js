@@ -1,5 +1,6 @@
 /**
- * What WebCrypto does not check about Ed25519 (RFC 8032): browsers accept a forged signature under a public key of small order.
+ * What WebCrypto does not check about Ed25519 (RFC 8032): browsers accept a forged signature under a public key of small order, and may
+ * differ about keys of mixed order.
  *
  * Everything here is arithmetic on public data, so its time need not be constant. No secret ever comes here.
  */
@@ -55,7 +56,7 @@ export function isReduced(scalar) {
 }
 
 /** Whether the encoding is the one form of its y. @param {Uint8Array} point  32 bytes */
-export function isCanonical(point) {
+function isCanonical(point) {
   return coordinate(point) < P;
 }
 

@@ -5,7 +5,7 @@
  * keeps, logs or prints a secret.
  */
 import { concat, fromHex, hex, utf8 } from "./encoding.js";
-import { hasSmallOrder, isCanonical, isReduced, isValidPoint } from "./edwards.js";
+import { hasSmallOrder, isReduced, isValidPoint } from "./edwards.js";
 import { BadSignature, DecryptionFailed, InvalidKey } from "./errors.js";
 
 export { KEM_CIPHERTEXT_BYTES, KEM_PUBLIC_BYTES, KEM_SEED_BYTES, decapsulate, encapsulate, kemAvailable, kemPair } from "./mlkem.js";
@@ -194,7 +194,7 @@ export async function lockedPair(name) {
 }
 
 /**
- * The Ed25519 public key itself; `InvalidKey` for a wrong length, a form that is not canonical, or small order.
+ * The Ed25519 public key itself; `InvalidKey` for a wrong length, a form that is not canonical, small or mixed order.
  *
  * @param {Bytes} publicKey
  */
@@ -225,15 +225,14 @@ export async function sign(key, kind, body) {
  * @param {Bytes} signature
  */
 export async function verify(publicKey, kind, body, signature) {
-  if (publicKey.length !== KEY_BYTES) throw new InvalidKey("an Ed25519 public key is not valid");
+  checkSigningKey(publicKey);
   if (signature.length !== SIGNATURE_BYTES) throw new BadSignature("a signature does not have 64 bytes");
   if (await verifyRaw(publicKey, signature, label(kind, new Uint8Array(1), body))) return;
-  checkSigningKey(publicKey);
   throw new BadSignature(`the signature of kind ${JSON.stringify(kind)} does not verify`);
 }
 
 /**
- * Ed25519 (RFC 8032) as libsodium verifies it: refuses a key that is not canonical or of small order, R of small order, and S
+ * Ed25519 (RFC 8032) as the profile has it: refuses a key that is not canonical or not in the prime-order group, R of small order, and S
  * that is not below the group order. Browsers let some of these pass.
  *
  * @param {Bytes} publicKey  32 bytes
@@ -242,7 +241,7 @@ export async function verify(publicKey, kind, body, signature) {
  * @returns {Promise<boolean>}
  */
 export async function verifyRaw(publicKey, signature, message) {
-  if (!isCanonical(publicKey) || hasSmallOrder(publicKey)) return false;
+  if (!isValidPoint(publicKey)) return false;
   const r = signature.subarray(0, 32);
   if (hasSmallOrder(r) || !isReduced(signature.subarray(32))) return false;
   try {
