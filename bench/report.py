@@ -119,7 +119,9 @@ def _table(title: str, rows: Mapping[str, Mapping[str, Figure]]) -> Any:
 
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     units = {name: one.unit for row in rows.values() for name, one in row.items()}
-    made = Table("", *(f"{name}\n[dim]{units[name]}[/dim]" for name in columns), title=title)
+    made = Table("", title=title)
+    for name in columns:
+        made.add_column(f"{name}\n[dim]{units[name]}[/dim]", overflow="fold", justify="right")
     for label, row in rows.items():
         made.add_row(label, *(f"{row[name].value:,.4g}" if name in row else "-" for name in columns))
     return made
