@@ -161,6 +161,10 @@ class UdpLink(Link, asyncio.DatagramProtocol):
 
     _transport: asyncio.DatagramTransport
 
+    def __init__(self, receiver: LinkReceiver) -> None:
+        super().__init__(receiver)
+        self._frame_received = receiver.frame_received
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
         # Neither loop's transport is an instance of it before Python 3.12.
@@ -173,7 +177,7 @@ class UdpLink(Link, asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, _address: object) -> None:
         """Called by asyncio."""
-        self.receiver.frame_received(data)
+        self._frame_received(data)
 
     def error_received(self, error: Exception) -> None:
         """Called by asyncio: an ICMP error came, or a send failed."""
