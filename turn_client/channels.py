@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 
 from turn_client.errors import Address
@@ -50,13 +49,3 @@ class ChannelNumbers:
         if peer is not None:
             self._former[peer] = number
             self._owners[number] = peer
-
-    def forget_bindings(self, numbers: list[int]) -> None:
-        """Give back numbers whose allocation is gone, and free those that rest: bindings end with their allocation.
-
-        They go to the end of the line, so that datagrams still under way are not taken for another peer's.
-        """
-        self._free.extend(self._resting.due(math.inf))
-        self._free.extend(numbers)
-        self._former.clear()
-        self._owners.clear()

@@ -173,9 +173,9 @@ class PeerTable:
             peer.channel_in_flight = False
         if not forget:
             return
-        self._numbers.forget_bindings([peer.number for peer in self._peers.values() if peer.number is not None])
         for peer in self._peers.values():
-            peer.number, peer.bound, peer.channel_retry_at = None, False, -math.inf
+            # The number stays the peer's: a late request for the old allocation may still bind it in the new one.
+            peer.bound, peer.channel_retry_at = False, -math.inf
         self.bound.clear()
         self.by_number.clear()
         self._timers = Timers()
@@ -183,6 +183,8 @@ class PeerTable:
     def clear(self) -> None:
         """Forget all peers: the allocation is over."""
         self.pause(forget=True)
+        for peer in self._peers.values():
+            self._unbind(peer)
         self._peers.clear()
         self._permissions.clear()
         self._queued_bytes = 0

@@ -115,6 +115,7 @@ class StrictTurnServer:
 
     def forget_allocations(self) -> None:
         self.relays.clear()
+        self._answers.clear()
 
     def receive(self, data: bytes, client: Address, now: float) -> None:
         if self.silent:

@@ -508,15 +508,26 @@ class TestChannelNumbers:
         numbers.release(number, 0.0, None)
         assert numbers.take(PEER, 299.0) == number + 1
 
-    def test_the_end_of_an_allocation_ends_the_rest(self) -> None:
-        numbers = ChannelNumbers()
-        first, second = numbers.take(PEER, 0.0), numbers.take(OTHER, 0.0)
-        assert first is not None
-        assert second is not None
-        numbers.release(second, 600.0, OTHER)
-        numbers.forget_bindings([first])
-        order = [numbers.take(("192.0.2.1", port), 0.0) for port in range(4096)]
-        assert order[-2:] == [second, first]
+    def test_a_late_request_for_a_lost_allocation(self) -> None:
+        """It binds in the allocation that took its place, on which the peer must have the same number."""
+        world = TurnWorld().start()
+        for peer in (PEER, OTHER):
+            world.allocation.bind(peer, world.now)
+        world.run(0)
+        late = world.sent[-2:]
+        world.run(1)
+        world.server.forget_allocations()
+        world.run(600, until=lambda: world.server.relays != {})
+        for data in late:
+            world.server.receive(data, CLIENT, world.now)
+        world.run(5)
+        numbers = {event.peer: event.channel for event in world.events if isinstance(event, PeerReady) and event.channel}
+        assert numbers == {PEER: FIRST_CHANNEL, OTHER: FIRST_CHANNEL + 1}
+        for peer in (PEER, OTHER):
+            world.from_peer(b"x", peer)
+        world.run(1)
+        assert world.received() == [(PEER, b"x"), (OTHER, b"x")]
+        assert world.server.violations == []
 
     def test_without_a_number_indications_go_on(self) -> None:
         world = TurnWorld(replace(CONFIG, max_peers=5000)).start()
