@@ -268,6 +268,24 @@ class Collector:
         return found
 
 
+async def remove(moderator: Page, name: str) -> None:
+    """The moderator's own button, on that one's tile."""
+    await moderator.bring_to_front()
+    tile = moderator.locator("salam-tile", has_text=name)
+    await tile.hover()
+    await tile.locator("[aria-label^='Moderate']").click()
+    await moderator.get_by_role("menuitem", name="Remove from room").click()
+
+
+def nothing_was_sent_to(removed: str, seen: list[Any]) -> None:
+    """Nobody so much as tried to, from the removal on, although there was something to be sent."""
+    removed_at = next(at for at, message in enumerate(seen) if isinstance(message, Removed))
+    sent = [envelope for message in seen[removed_at:] if isinstance(message, SendSecure) for envelope in message.messages]
+    assert sent
+    assert removed not in {envelope.participant_id for envelope in sent}
+    assert {message.reason for message in seen if isinstance(message, ParticipantLeft)} == {"removed"}
+
+
 async def test_a_removed_member_opens_nothing_with_what_it_has(
     tmp_path: Path, browser: Browser, context: BrowserContext, monkeypatch: pytest.MonkeyPatch, record_property: Any
 ) -> None:
@@ -291,14 +309,8 @@ async def test_a_removed_member_opens_nothing_with_what_it_has(
         generations = {sender: number >> 4 for sender, number in old.items()}
         said_before = len(tap.seen)
 
-        # The moderator's own button, on Dina's tile.
-        await amal.bring_to_front()
-        tile = amal.locator("salam-tile", has_text="Dina")
-        await tile.hover()
-        await tile.locator("[aria-label^='Moderate']").click()
         start = await collector.count()
-        await amal.get_by_role("menuitem", name="Remove from room").click()
-
+        await remove(amal, "Dina")
         await dina.get_by_role("heading", name="You were removed").wait_for()
         assert "A moderator took you out of this room." in (await dina.locator("salam-state").text_content() or "")
         assert not await dina.locator("#call").is_visible()
@@ -323,14 +335,7 @@ async def test_a_removed_member_opens_nothing_with_what_it_has(
         for track in tracks:
             numbers = [generation_of(frame) for frame in kept if (frame["sender"], frame["stream"]) == track]
             assert numbers == sorted(numbers), "who has begun with the fresh key does not go back"
-
-        # Nobody so much as tried to send Dina anything since, and the others go on.
-        later = tap.seen[said_before:]
-        removed_at = next(at for at, message in enumerate(later) if isinstance(message, Removed))
-        sent = [envelope for message in later[removed_at:] if isinstance(message, SendSecure) for envelope in message.messages]
-        assert sent
-        assert dina_id not in {envelope.participant_id for envelope in sent}
-        assert {message.reason for message in later if isinstance(message, ParticipantLeft)} == {"removed"}
+        nothing_was_sent_to(dina_id, tap.seen[said_before:])
         await receives(badr, amal_id, "video")
         await receives(amal, badr_id, "audio")
         frames = {"before": len(earlier), "after, old key": len(kept) - len(fresh), "after, fresh key": len(fresh)}

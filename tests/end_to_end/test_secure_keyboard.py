@@ -12,7 +12,7 @@ from playwright.async_api import Browser, BrowserContext, Page
 from salam_server import Engine, Site, serving
 from tests.support.browser import debug, until
 from tests.support.engine import dev_settings
-from tests.support.secure_tabs import enter, say, shows, token, trusts
+from tests.support.secure_tabs import doubtful, enter, say, shows, trusts
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -168,15 +168,7 @@ async def changed(page: Page, before: int) -> bool:
 
 
 async def test_a_changed_key_is_decided_by_keyboard(site: Site, browser: Browser) -> None:
-    profiles = [await browser.new_context(viewport={"width": 1280, "height": 800}) for _ in range(3)]
-    ada = await enter(profiles[0], site, "Ada", more=f"&token={await token(site, 'ada')}")
-    ben = await enter(profiles[1], site, "Ben", more=f"&token={await token(site, 'ben')}")
-    await trusts(ada, ben)
-    await ben.close()
-    other = await enter(profiles[2], site, "Ben", more=f"&token={await token(site, 'ben')}")
-    await trusts(ada, other, "changed")
-    await trusts(other, ada)
-
+    ada, other = await doubtful(browser, site)
     await ada.bring_to_front()
     await ada.keyboard.press("c")
     await gets_focus(ada, "salam-chat textarea")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import aiohttp
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page
 
 from salam_server import Site
 from tests.support.browser import debug, until
 
-__all__ = ["enter", "is_ready", "lines", "own_id", "people_menu", "say", "secure", "shows", "token", "trusts"]
+__all__ = ["doubtful", "enter", "is_ready", "lines", "own_id", "people_menu", "say", "secure", "shows", "token", "trusts"]
 
 
 async def enter(context: BrowserContext, site: Site, name: str, *, more: str = "") -> Page:
@@ -77,3 +77,16 @@ async def token(site: Site, identity: str) -> str:
     async with aiohttp.ClientSession() as session, session.post(f"{site.url}/dev/token", json={"identity": identity}) as reply:
         assert reply.status == 200, await reply.text()
         return str((await reply.json())["token"])
+
+
+async def doubtful(browser: Browser, site: Site) -> tuple[Page, Page]:
+    """Ada, and Ben in a browser that has none of the keys by which she knows him."""
+    profiles = [await browser.new_context(viewport={"width": 1280, "height": 800}) for _ in range(3)]
+    ada = await enter(profiles[0], site, "Ada", more=f"&token={await token(site, 'ada')}")
+    ben = await enter(profiles[1], site, "Ben", more=f"&token={await token(site, 'ben')}")
+    await trusts(ada, ben)
+    await ben.close()
+    other = await enter(profiles[2], site, "Ben", more=f"&token={await token(site, 'ben')}")
+    await trusts(ada, other, "changed")
+    await trusts(other, ada)
+    return ada, other
