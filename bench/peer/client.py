@@ -90,6 +90,8 @@ class RtcPeer:
         self._password = self._ice_text(_PASSWORD_BYTES)
         self._ice: IceAgent | None = None
         self._gathered: IceAgent | None = None
+        # Those of paths that media has left, until they are closed; each restart leaves one.
+        self._left: set[IceAgent] = set()
         self._cname = self._ice_text(_CNAME_BYTES)
         self._session_id = self._rng.getrandbits(62)
         self._version = 0
@@ -238,7 +240,7 @@ class RtcPeer:
             await self._flush()
         self._set_state(PeerState.CLOSED, "closed")
         await self._tasks.close()
-        for ice in {self._ice, self._gathered} - {None}:
+        for ice in {self._ice, self._gathered, *self._left} - {None}:
             assert ice is not None
             await ice.close()
 
@@ -310,9 +312,12 @@ class RtcPeer:
         old, self._ice = self._ice, ice
         if self._state is PeerState.LOST:
             self._set_state(PeerState.CONNECTED)
+        self._tasks.spawn(self._receive_from(ice), name="receive")
         if old is not None:
+            # Nobody waits for this: giving a relay back takes a while where its server is out of reach.
+            self._left.add(old)
             await old.close()
-        await self._receive_from(ice)
+            self._left.discard(old)
 
     async def _receive_from(self, ice: IceAgent) -> None:
         while True:

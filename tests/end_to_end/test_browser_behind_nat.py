@@ -67,7 +67,7 @@ async def test_over_tcp_to_a_relay(need_program: Callable[..., str], tmp_path: P
     async with AsyncExitStack() as stack:
         lab = stack.enter_context(NatLab(NatMode.UDP_BLOCKED, NatMode.PORT_RESTRICTED))
         # Otherwise there would be no need of a relay.
-        lab.block_tcp(lab.a, MEDIA_PORT)
+        lab.block(lab.a, f"tcp dport {MEDIA_PORT}")
         await stack.enter_async_context(public_coturn(lab, turnserver, tmp_path))
         turn_url = f"turn:{lab.public_address}:{TURN_PORT}?transport=tcp"
         url = await stack.enter_async_context(public_salam(lab, tmp_path, turn_urls=turn_url, turn_secret=TURN_SECRET))

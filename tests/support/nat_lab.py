@@ -172,13 +172,13 @@ class NatLab:
             }}
         """)
 
-    def block_tcp(self, home: Home, port: int) -> None:
-        """Let a home reach no server on this port over TCP, as firewalls do with ports that they do not know."""
+    def block(self, home: Home, what: str) -> None:
+        """Let nothing pass the NAT of a home from now on that fits this expression of nft, as firewalls do."""
         home.nat.nft(f"""
             table ip firewall {{
-                chain ports {{
+                chain through {{
                     type filter hook forward priority -20
-                    tcp dport {port} drop
+                    {what} drop
                 }}
             }}
         """)

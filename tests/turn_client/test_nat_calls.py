@@ -84,21 +84,38 @@ async def test_a_relay_takes_over_when_the_direct_path_is_cut(
         cut_s = time.monotonic()
         lab.cut_direct_path()
 
-        async def both_heard_again() -> bool:
-            return all(gap_at(robot, cut_s) is not None for robot in call.robots)
-
-        await until(both_heard_again, "media comes to both again")
-        await call.flows()
+        gaps = await heard_again(call, cut_s)
         assert_relayed(call)
-        for robot in call.robots:
-            gap = gap_at(robot, cut_s)
-            assert gap is not None
-            record_property(f"taken_over_s_{robot.name}", round(gap[1] - cut_s, 2))
-            assert gap[1] - cut_s < TAKEN_OVER_WITHIN_S
-            # The same connection all the time, with the same streams in it: nothing was hung up and dialled again.
-            assert [state for state in robot.states if state != "new"] in (["connecting", "connected"], ["connected"])
-            assert robot.report["streams"] == 2
-            assert robot.report["rounds"] >= 2
+        assert_one_call(call)
+        for robot, gap in zip(call.robots, gaps, strict=True):
+            record_property(f"taken_over_s_{robot.name}", round(gap - cut_s, 2))
+            assert gap - cut_s < TAKEN_OVER_WITHIN_S
+
+
+async def test_a_relay_over_tcp_takes_over_when_udp_is_blocked(
+    place_call: PlaceCall, record_property: Callable[[str, object], None]
+) -> None:
+    async with place_call(NatMode.PORT_RESTRICTED, NatMode.PORT_RESTRICTED) as (lab, call):
+        cut_s = time.monotonic()
+        lab.block(lab.a, "meta l4proto udp")
+        for robot, since in zip(call.robots, await heard_again(call, cut_s), strict=True):
+            record_property(f"taken_over_s_{robot.name}", round(since - cut_s, 2))
+        assert call.paths[0] == "relay-tcp"
+        assert_relayed(call)
+        assert_one_call(call)
+
+
+async def heard_again(call: LabCall, cut_s: float) -> list[float]:
+    """Wait until media flows again both ways after the cut, and return when it came to each again."""
+    found: list[float] = []
+
+    async def both() -> bool:
+        found[:] = [heard for robot in call.robots if (heard := end_of_gap(robot, cut_s)) is not None]
+        return len(found) == len(call.robots)
+
+    await until(both, "media comes to both again")
+    await call.flows()
+    return found
 
 
 def assert_relayed(call: LabCall) -> None:
@@ -107,8 +124,14 @@ def assert_relayed(call: LabCall) -> None:
         assert "relay" in (robot.report["path"].partition("-")[0], robot.report["remote"]), robot.report
 
 
-def gap_at(robot: LabRobot, moment_s: float) -> tuple[float, float] | None:
-    """Return the pause in what a robot received that began at about this moment; None while it lasts."""
-    return next(
-        ((since, until_s) for since, until_s in robot.report["gaps"] if since <= moment_s + 1.0 and until_s > moment_s), None
-    )
+def assert_one_call(call: LabCall) -> None:
+    """The same connections all the time, with the same streams in them: nothing was hung up and dialled again."""
+    for robot in call.robots:
+        assert [state for state in robot.states if state != "new"] in (["connecting", "connected"], ["connected"])
+        assert robot.report["streams"] == 2
+        assert robot.report["rounds"] >= 2
+
+
+def end_of_gap(robot: LabRobot, cut_s: float) -> float | None:
+    """Return when the pause in what a robot received ended that began with the cut; None while it lasts."""
+    return next((heard for last, heard in robot.report["gaps"] if last <= cut_s + 1.0 and heard > cut_s), None)

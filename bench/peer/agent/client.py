@@ -27,9 +27,9 @@ _SILENT_AFTER_S = 1.0
 # The check that is made then is sent again after half a second. With neither answered the path is taken for dead, and most of the
 # five seconds within which a call has to go on are left to find another one.
 _PROBE_S = 1.0
-# How long a STUN or TURN server is waited for: for three transmissions over UDP, at 0, 0.5 and 1.5 s, and four times as long as the
-# head start that UDP gets before a relay is sought over TCP. aioice would wait for 5 s, with nothing to show for it.
-_GATHER_S = 2
+# How long a STUN server is waited for, which is asked at 0 and at 0.5 s. aioice would wait for 5 s, as it does for a relay; where
+# UDP is blocked that is all the time that a call has, and its relay over TCP is there long before.
+_STUN_WITHIN_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,10 @@ class IceAgent(aioice.Connection):
     such: that is a busy machine and not the end of a path.
     """
 
-    def __init__(self, addresses: tuple[str, ...], on_silent: Callable[[], None] | None, **options: Any) -> None:
-        super().__init__(use_ipv6=False, **options)
+    def __init__(
+        self, ice_controlling: bool, *, addresses: tuple[str, ...], on_silent: Callable[[], None] | None, **options: Any
+    ) -> None:
+        super().__init__(ice_controlling, use_ipv6=False, **options)
         self._bound_addresses = addresses
         self._on_silent = on_silent
         self._mapped: Address | None = None
@@ -107,7 +109,8 @@ class IceAgent(aioice.Connection):
     async def get_component_candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[aioice.Candidate]:
         if self._transport_policy is not TransportPolicy.RELAY:
             addresses = list(self._bound_addresses) or addresses
-        return await super().get_component_candidates(component, addresses, min(timeout, _GATHER_S))
+        # aioice hands the time on to `asyncio.wait`, which takes fractions of a second.
+        return await super().get_component_candidates(component, addresses, min(timeout, _STUN_WITHIN_S))  # type: ignore[arg-type]
 
     def build_request(self, pair: CandidatePair, nominate: bool) -> Message:
         request = super().build_request(pair, nominate)
@@ -189,8 +192,8 @@ class IceAgent(aioice.Connection):
         return answered
 
 
-class _RelayedIceAgent(IceAgent, RelayedConnection):
-    """The same with relays."""
+class _RelayedIceAgent(RelayedConnection, IceAgent):
+    """The same with relays, which are waited for beside the STUN server, and longer."""
 
 
 def make_agent(
@@ -201,12 +204,13 @@ def make_agent(
     ``on_silent`` is called, again and again, while nothing is heard over the way in use and a check of it goes unanswered.
     """
     options: dict[str, Any] = {
-        "ice_controlling": controlling,
+        "addresses": network.addresses,
+        "on_silent": on_silent,
         "local_username": ufrag,
         "local_password": password,
         "stun_server": network.stun_server,
         "transport_policy": TransportPolicy.RELAY if network.relay_only else TransportPolicy.ALL,
     }
     if network.relays is None:
-        return IceAgent(network.addresses, on_silent, **options)
-    return _RelayedIceAgent(network.addresses, on_silent, relays=network.relays, **options)
+        return IceAgent(controlling, **options)
+    return _RelayedIceAgent(controlling, relays=network.relays, **options)
