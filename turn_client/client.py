@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -40,9 +41,10 @@ __all__ = ["TurnClient", "connect"]
 
 _log = logging.getLogger("salam.turn_client")
 
-# Between two tries to get a relay, doubled each time: a server that restarts is back within the first few.
+# Between two tries to get a relay, doubled each time and spread by chance, so that the clients of a server that restarts do not come
+# back in one moment. A call waits meanwhile, so the pauses stay short.
 _RETRY_FIRST_S = 0.25
-_RETRY_MAX_S = 10.0
+_RETRY_MAX_S = 2.0
 # A silent server is not replaced more often than this when no other one can be had.
 _SUSPICION_PAUSE_S = 1.0
 
@@ -349,7 +351,7 @@ class TurnClient:
                     self._end(failure)
                     self._tell(RelayLost(failure))
                     return
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
             else:
                 return

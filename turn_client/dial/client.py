@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import random
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from salam.errors import ConfigError
@@ -103,27 +104,41 @@ class Dialer:
         tasks = TaskOwner("turn_client.dial")
         found: asyncio.Queue[tuple[RaceCandidate, Session | TurnError]] = asyncio.Queue()
         error: TurnError | None = None
+        won: Session | None = None
         try:
-            async with asyncio.timeout(self._config.dial_timeout_s):
-                async for candidates in self._candidates(tasks):
+            async with asyncio.timeout(self._config.dial_timeout_s), contextlib.aclosing(self._candidates(tasks)) as known:
+                async for candidates in known:
                     order = race_order(candidates, self._transports(allocation), self._config.health, loop.time())
                     if not order:
                         continue
                     race = Race(order, self._config.health, loop.time(), stagger_s=self._config.stagger_s)
-                    session = await self._run(race, allocation, tasks, found)
-                    if session is not None:
-                        return session
+                    won = await self._run(race, allocation, tasks, found)
+                    if won is not None:
+                        break
                     error = error or _turn_error(race.error)
         except TimeoutError:
             error = error or TransactionTimeout("no TURN server answered in time")
         finally:
+            await self._clear_up(tasks, found, won)
+        if won is not None:
+            return won
+        raise error or ResolutionFailed("no way to any of the TURN servers is allowed by the configuration", retryable=False)
+
+    async def _clear_up(
+        self, tasks: TaskOwner, found: asyncio.Queue[tuple[RaceCandidate, Session | TurnError]], won: Session | None
+    ) -> None:
+        """End what still runs, and give back what came too late; whoever gives up waiting for this gives up the winner, too."""
+        try:
             await tasks.close()
-            # What arrived while the winner was being named.
+        except BaseException:
+            if won is not None:
+                self.retire(won)
+            raise
+        finally:
             while not found.empty():
                 _, late = found.get_nowait()
                 if isinstance(late, Session):
                     self.retire(late)
-        raise error or ResolutionFailed("no way to any of the TURN servers is allowed by the configuration", retryable=False)
 
     def failed(self, endpoint: ServerEndpoint) -> None:
         """Take note that a relay in use failed, or fell silent: others are tried before it, for a while."""
@@ -151,7 +166,7 @@ class Dialer:
             transport for transport in self._config.transports if not allocation.tcp_relay or transport is not ServerTransport.UDP
         )
 
-    async def _candidates(self, tasks: TaskOwner) -> AsyncIterator[list[RaceCandidate]]:
+    async def _candidates(self, tasks: TaskOwner) -> AsyncGenerator[list[RaceCandidate], None]:
         """Look all servers up; yield what is known soon, and then what took longer."""
         answers: asyncio.Queue[list[RaceCandidate] | TurnError] = asyncio.Queue()
         for rank, uri in enumerate(self._uris):

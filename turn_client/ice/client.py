@@ -231,7 +231,7 @@ class RelayedConnection(Connection):
     def _remote_candidates_expected(self) -> bool:
         # aioice asks this before it gives up and before it stops pacing its checks: a relay of our own that is still on its way
         # makes new pairs just as a remote candidate does.
-        return self._relays_pending > 0 or super()._remote_candidates_expected()
+        return self._relays_pending > 0 or not self._remote_candidates_end or self._remote_candidates_resolving > 0
 
 
 def _report(name: str, error: BaseException) -> None:
