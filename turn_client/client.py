@@ -41,7 +41,7 @@ __all__ = ["TurnClient", "connect"]
 
 _log = logging.getLogger("salam.turn_client")
 
-# Between two tries to get a relay, doubled each time and spread by chance, so that the clients of a server that restarts do not come
+# Between two tries to get a relay, doubled each time and spread by chance: the clients of a server that restarts must not come
 # back in one moment. A call waits meanwhile, so the pauses stay short.
 _RETRY_FIRST_S = 0.25
 _RETRY_MAX_S = 2.0
