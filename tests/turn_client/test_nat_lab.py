@@ -163,3 +163,13 @@ def test_what_a_killed_run_left_is_taken_away() -> None:
     subprocess.run(["ip", "netns", "add", name], check=True)
     with NatLab(NatMode.FULL_CONE, NatMode.FULL_CONE):
         assert not Path("/run/netns", name).exists()
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+def test_without_root_it_says_so(
+    need_program: Callable[..., str], monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[Exception]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(outcome, match="network namespaces need root"):
+        refuse_without_lab(need_program)
