@@ -1,4 +1,4 @@
-"""A browser tab behind a symmetric NAT that lets no UDP through takes part in a room all the same."""
+"""Browsers and robots behind a symmetric NAT that lets no UDP through take part in a room all the same."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ async def test_over_tcp_to_a_relay(need_program: Callable[..., str], tmp_path: P
     chromium = need_program("chromium", "chromium-browser", "google-chrome")
     turnserver = need_program("turnserver")
     async with AsyncExitStack() as stack:
-        lab = stack.enter_context(NatLab(NatMode.UDP_BLOCKED, NatMode.PORT_RESTRICTED))
-        # Otherwise there would be no need of a relay.
+        lab = stack.enter_context(NatLab(NatMode.UDP_BLOCKED, NatMode.UDP_BLOCKED))
+        # Otherwise the tab would have no need of a relay. The robot has: it speaks no ICE-TCP.
         lab.block(lab.a, f"tcp dport {MEDIA_PORT}")
         await stack.enter_async_context(public_coturn(lab, turnserver, tmp_path))
         turn_url = f"turn:{lab.public_address}:{TURN_PORT}?transport=tcp"
@@ -74,3 +74,4 @@ async def test_over_tcp_to_a_relay(need_program: Callable[..., str], tmp_path: P
         robot = await stack.enter_async_context(visiting(lab.b.host, url, "blue", tmp_path))
         page = await stack.enter_async_context(tab_at(lab.a.host, chromium, url, tmp_path))
         await joins_and_sees(page, url, robot, "relay-tcp")
+        assert robot.report["paths"] == {"publish": "relay-tcp", "subscribe": "relay-tcp"}

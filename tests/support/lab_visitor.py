@@ -16,7 +16,7 @@ from tests.support.lab_lines import input_lines, reporting, say
 
 def _report(robot: Robot) -> None:
     received = [track.frames for track in robot.stats().received if track.kind == "video"]
-    say(type="report", state="lost" if robot.lost else "connected", frames=sum(received))
+    say(type="report", state="lost" if robot.lost else "connected", frames=sum(received), paths=robot.paths)
 
 
 async def main() -> None:
