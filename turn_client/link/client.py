@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from turn_client.datagrams import DatagramSocket
 from turn_client.errors import Address
 from turn_client.resolution import ServerTransport
 from turn_client.stream import StreamParser
@@ -156,54 +157,52 @@ class Link(ABC):
         self.stats.dropped_frames += 1
 
 
-class UdpLink(Link, asyncio.DatagramProtocol):
+class UdpLink(Link):
     """A connected UDP socket: only the server's datagrams arrive, and its ICMP errors do too."""
 
-    _transport: asyncio.DatagramTransport
-
-    def __init__(self, receiver: LinkReceiver) -> None:
+    def __init__(self, receiver: LinkReceiver, connected: socket.socket) -> None:
         super().__init__(receiver)
-        self._frame_received = receiver.frame_received
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio."""
-        # Neither loop's transport is an instance of it before Python 3.12.
-        self._transport = cast(asyncio.DatagramTransport, transport)
-        connected = transport.get_extra_info("socket")
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             with contextlib.suppress(OSError):
                 connected.setsockopt(socket.SOL_SOCKET, option, _UDP_BUFFER_BYTES)
-        self.send = self._direct = self._transport.sendto
+        # Straight to the receiver: a call less for every datagram.
+        self.datagram_received = receiver.frame_received
+        self._socket = DatagramSocket(connected, self)
+        self._address = self._socket.local_address
+        self.send = self._direct = self._socket.send
 
-    def datagram_received(self, data: bytes, _address: object) -> None:
-        """Called by asyncio."""
-        self._frame_received(data)
-
-    def error_received(self, error: Exception) -> None:
-        """Called by asyncio: an ICMP error came, or a send failed."""
-        if isinstance(error, OSError) and error.errno in _HARD_ERRORS:
+    def datagram_error(self, error: OSError) -> None:
+        """Called by the socket: an ICMP error came, or a send failed."""
+        if error.errno in _HARD_ERRORS:
             self.fail(error)
         else:
             self.stats.soft_errors += 1
-            if isinstance(error, OSError):
-                self.receiver.link_troubled(error)
+            self.receiver.link_troubled(error)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """Called by asyncio."""
-        self._gone.set()
-        self.fail(error or ConnectionError("the socket was closed"))
+    def datagrams_refused(self, datagrams: list[bytes]) -> None:
+        """Called by the socket: it is full."""
+        if self._ended:
+            return
+        self.pause_writing()
+        for datagram in datagrams:
+            self._enqueue(datagram)
+
+    def datagrams_wanted(self) -> None:
+        """Called by the socket: it takes more."""
+        if not self._ended:
+            self.resume_writing()
 
     @property
     def local_address(self) -> Address:
-        host, port = self._transport.get_extra_info("sockname")[:2]
-        return host, port
+        return self._address
 
     def send_control(self, frame: bytes) -> None:
-        self._transport.sendto(frame)
+        self._socket.send_now(frame)
 
     def close(self) -> None:
         self._end()
-        self._transport.close()
+        self._socket.close()
+        self._gone.set()
 
 
 class StreamLink(Link, asyncio.Protocol):
@@ -265,6 +264,19 @@ class StreamLink(Link, asyncio.Protocol):
             self._transport.close()
 
 
+def _connected_udp(server: Address, local: tuple[str, int] | None) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in server[0] else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        made.setblocking(False)
+        if local is not None:
+            made.bind(local)
+        made.connect(server)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
 async def open_link(
     kind: ServerTransport,
     server: Address,
@@ -284,8 +296,7 @@ async def open_link(
     loop = asyncio.get_running_loop()
     local = None if local_host is None else (local_host, 0)
     if kind is ServerTransport.UDP:
-        _, udp = await loop.create_datagram_endpoint(lambda: UdpLink(receiver), remote_addr=server, local_addr=local)
-        return udp
+        return UdpLink(receiver, _connected_udp(server, local))
     if kind is ServerTransport.TCP:
         _, stream = await loop.create_connection(lambda: StreamLink(receiver), *server, local_addr=local)
         return stream
