@@ -264,6 +264,13 @@ class Allocation:
         elif self.state in _LIVE:
             self._life.lost(AllocationLost("our address changed, and the allocation cannot move"), now)
 
+    def verify(self, now: float) -> None:
+        """Ask now whether the server still knows the allocation, by a Refresh; nothing happens while one is on its way.
+
+        For a shell that sends and hears nothing: a server that was started anew answers a Binding as before, and drops all data.
+        """
+        self._life.verify(now)
+
     def renew_credentials(self, credentials: LongTermCredentials, now: float) -> None:
         """Use these from now on.
 

@@ -260,6 +260,8 @@ class TurnClient:
             self._tell(event)
         elif isinstance(event, Failed | Redirected):
             self._lost = event.error if isinstance(event, Failed) else AllocationLost("the server sends us to another one")
+            # At once: what is sent until there is another relay is dropped, and no error.
+            self._forget(self._lost)
             self._wake.set()
         elif isinstance(event, Allocated):
             self._readdress(event.relayed, event.mapped, session, None)
@@ -309,6 +311,7 @@ class TurnClient:
         if session.closed or allocation.mapped_address is None:
             # It ended between its success and now.
             self._lost = TurnError("the relay was lost at once", code="turn_no_relay", retryable=True)
+            self._forget(self._lost)
             self._wake.set()
             return
         self._readdress(allocation.relayed_addresses, allocation.mapped_address, session, error)
@@ -341,8 +344,6 @@ class TurnClient:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._config.retry_for_s
         pause_s = _RETRY_FIRST_S
-        error = self._lost
-        self._forget(error)
         while True:
             try:
                 self._adopt(await self._dial())
@@ -394,13 +395,13 @@ class TurnClient:
 
     # Small things.
 
-    def _forget(self, error: TurnError | None) -> None:
+    def _forget(self, error: TurnError) -> None:
         """Give up the session that failed, and tell those who wait for its peers."""
         session, self._session = self._session, None
         if session is not None:
             self._dialer.failed(session.endpoint)
             self._dialer.retire(session, abort=True)
-        self._fail_waiting(error or TurnError("the relay was lost", code="turn_no_relay", retryable=True), final=False)
+        self._fail_waiting(error, final=False)
 
     def _fail_waiting(self, error: Exception, *, final: bool) -> None:
         for waiting in self._binding.values():

@@ -165,6 +165,11 @@ class Lifecycle:
         """Present the ticket from the new address (RFC 8016 section 3.2)."""
         self._refresh(now, ticket=self.ticket)
 
+    def verify(self, now: float) -> None:
+        """Refresh now, to hear whether the server still knows the allocation."""
+        if self.state is State.ALLOCATED and not self._refreshing:
+            self._refresh(now)
+
     def renew(self, credentials: LongTermCredentials, now: float) -> None:
         """Take other credentials, at once when they are for the same user."""
         current = self._requester.authenticator.credentials

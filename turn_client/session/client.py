@@ -23,6 +23,9 @@ __all__ = ["Session", "SessionOwner"]
 
 # How long the last Refresh may take before the socket is closed all the same: a server that does not answer forgets us by itself.
 _CLOSE_S = 1.0
+# The first probe of a silence asks for the allocation, because a server that was started anew answers every other one. That takes a
+# Refresh, which costs the server more: whoever only sends, and is never answered by peers, asks no more often than this.
+_VERIFY_S = 10.0
 # How long a server may take to know us again after a move: the first three sendings of the request, at 0, 0.5 and 1.5 s, and some.
 _MOVE_S = 3.0
 
@@ -75,6 +78,7 @@ class Session:
         self._timer_at = math.inf
         self._liveness = Liveness(liveness, os.urandom, self._time())
         self._was_suspected = False
+        self._verify_at = -math.inf
         # What a move waits for.
         self._moved: asyncio.Future[None] | None = None
         self.allocation = Allocation(config, endpoint.address, random=os.urandom, rto=rto, redirects=redirects)
@@ -337,7 +341,10 @@ class Session:
         probe = self._liveness.tick(now)
         if not self._opened.done() or self._link is None:
             return
-        if probe is not None:
+        if probe is not None and now >= self._verify_at:
+            self._verify_at = now + _VERIFY_S
+            self.allocation.verify(now)
+        elif probe is not None:
             self._link.send_control(probe)
         suspected = self._liveness.suspected
         if suspected and not self._was_suspected:
