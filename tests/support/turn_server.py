@@ -342,7 +342,7 @@ class StrictTurnServer:
         until = self._lives_until(now + self._lifetime(message))
         relay = Relay(client, username, self._addresses(message), until, transport == TCP_TRANSPORT)
         self.relays[client] = relay
-        attributes = [(Attribute.LIFETIME, self._lifetime(message).to_bytes(4, "big"))]
+        attributes: list[tuple[int, bytes]] = [(Attribute.LIFETIME, self._lifetime(message).to_bytes(4, "big"))]
         transaction_id = message.transaction_id
         attributes += [(Attribute.XOR_RELAYED_ADDRESS, encode_xor_address(*address, transaction_id)) for address in relay.relayed]
         attributes.append((Attribute.XOR_MAPPED_ADDRESS, encode_xor_address(*client, message.transaction_id)))
@@ -378,7 +378,7 @@ class StrictTurnServer:
             del self.relays[relay.client]
             return [(Attribute.LIFETIME, bytes(4))]
         relay.expires_at = self._lives_until(now + self._lifetime(message))
-        attributes = [(Attribute.LIFETIME, self._lifetime(message).to_bytes(4, "big"))]
+        attributes: list[tuple[int, bytes]] = [(Attribute.LIFETIME, self._lifetime(message).to_bytes(4, "big"))]
         if message.get(Attribute.MOBILITY_TICKET) is not None:
             relay.ticket = self._random(16)
             attributes.append((Attribute.MOBILITY_TICKET, relay.ticket))

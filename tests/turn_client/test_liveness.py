@@ -43,9 +43,9 @@ def test_who_stays_silent_to_data_is_suspected_within_two_seconds() -> None:
 def test_one_sign_of_life_ends_the_suspicion() -> None:
     liveness = make()
     run(liveness, 0.0, 5.0, sends=True)
-    assert liveness.suspected
+    before = liveness.suspected
     liveness.heard = True
-    assert not liveness.suspected
+    assert (before, liveness.suspected) == (True, False)
     run(liveness, 5.0, 0.625, sends=True)
     assert not liveness.suspected
 
