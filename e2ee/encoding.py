@@ -5,6 +5,9 @@ All parsing in this package goes through `Reader`, so that it raises one excepti
 
 from __future__ import annotations
 
+from struct import Struct
+from typing import Any
+
 from e2ee.errors import MalformedMessage
 
 __all__ = ["MAX_USER_BYTES", "Reader", "check_device_id", "fixed", "lp", "u8", "u16", "u32", "u64", "user_bytes"]
@@ -88,6 +91,10 @@ class Reader:
         taken = self._data[self._position : end]
         self._position = end
         return taken
+
+    def fields(self, layout: Struct) -> tuple[Any, ...]:
+        """The fields of a fixed layout at once, which costs no more than `take` of one of them."""
+        return layout.unpack(self.take(layout.size))
 
     def rest(self) -> bytes:
         return self.take(self.left)

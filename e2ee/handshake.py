@@ -33,7 +33,8 @@ from e2ee.session import Session
 __all__ = ["LocalDevice", "PreKeyMessage", "PreKeySecrets", "choose_suite", "initiate", "respond"]
 
 _VERSION = 1
-_KNOWN_SUITES = frozenset((SUITE_X25519, SUITE_PQ))
+# The best first.
+_KNOWN_SUITES = (SUITE_PQ, SUITE_X25519)
 # X3DH section 2.2: sets the input apart from that of XEdDSA, and shows a reviewer the same construction.
 _X3DH_START = b"\xff" * 32
 _ABSENT, _LAST_RESORT, _ONE_TIME = b"\x00", b"\x01", b"\x02"
@@ -59,7 +60,7 @@ class PreKeySecrets(NoPickle):
 
 def choose_suite(own: tuple[int, ...], theirs: tuple[int, ...], policy: Policy) -> int:
     """The highest suite that both certificates list; `DowngradeRefused` without one, or below the policy."""
-    suite = max(_KNOWN_SUITES.intersection(own, theirs), default=0)
+    suite = next((known for known in _KNOWN_SUITES if known in own and known in theirs), 0)
     if suite < policy.min_suite:
         raise DowngradeRefused(f"the best common suite is {suite or 'none'}; the policy wants {policy.min_suite} (min_suite)")
     return suite
@@ -85,11 +86,15 @@ def _transcript(
     one_time: bytes | None,
     kem: _Kem | None,
 ) -> bytes:
-    sides = (initiator, responder)
+    first, second = user_bytes(initiator.user_id), user_bytes(responder.user_id)
     return sha256(
-        PREFIX + b"transcript" + u8(_VERSION) + u8(suite),
-        *(lp(user_bytes(side.user_id)) + u32(side.device_id) for side in sides),
-        *(side.signing + side.agreement for side in sides),
+        PREFIX,
+        b"transcript",
+        u8(_VERSION) + u8(suite),
+        lp(first) + u32(initiator.device_id),
+        lp(second) + u32(responder.device_id),
+        initiator.signing + initiator.agreement,
+        responder.signing + responder.agreement,
         base_key + signed,
         _ABSENT if one_time is None else b"\x01" + one_time,
         _ABSENT if kem is None else kem.transcript_part(),

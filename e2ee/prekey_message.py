@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from struct import Struct
 
 from e2ee.encoding import Reader, u8, u32
 from e2ee.errors import MalformedMessage, UnsupportedSuite, UnsupportedVersion
@@ -16,6 +17,8 @@ VERSION = 1
 TYPE_MESSAGE = 1
 TYPE_PREKEY = 2
 _SUITES = (SUITE_X25519, SUITE_PQ)
+# Signing and agreement key, the signature over them, EK, and the ids of the three prekeys.
+_KEYS = Struct(f">{KEY_BYTES}s{KEY_BYTES}s{SIGNATURE_BYTES}s{KEY_BYTES}sIII")
 
 
 def message_type(message: bytes) -> int:
@@ -70,11 +73,9 @@ class PreKeyMessage:
         flags = check_flags(reader.u8())
         if bool(flags & FLAG_KEM) is not (suite == SUITE_PQ):
             raise MalformedMessage("a first message has a KEM ciphertext in suite 2 and in no other")
-        signing, agreement = reader.take(KEY_BYTES), reader.take(KEY_BYTES)
-        device_signature, base_key = reader.take(SIGNATURE_BYTES), reader.take(KEY_BYTES)
-        signed_id = reader.u32()
-        one_time_id = _optional_id(reader.u32(), bool(flags & FLAG_ONE_TIME))
-        kem_id = _optional_id(reader.u32(), bool(flags & FLAG_KEM))
+        signing, agreement, device_signature, base_key, signed_id, one_time, kem = reader.fields(_KEYS)
+        one_time_id = _optional_id(one_time, bool(flags & FLAG_ONE_TIME))
+        kem_id = _optional_id(kem, bool(flags & FLAG_KEM))
         kem_ciphertext = b"" if kem_id is None else reader.take(KEM_CIPHERTEXT_BYTES)
         outer = data[: reader.position]
         return PreKeyMessage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from struct import Struct
 
 from e2ee.certificates import DeviceCertificate
 from e2ee.encoding import Reader, lp, u8, u32, u64
@@ -36,6 +37,10 @@ __all__ = [
 ]
 
 _VERSION = 1
+# Id, where it is signed the time, the key, where it is signed the signature.
+_SIGNED = Struct(f">IQ{KEY_BYTES}s{SIGNATURE_BYTES}s")
+_KEM = Struct(f">IQ{KEM_PUBLIC_BYTES}s{SIGNATURE_BYTES}s")
+_ONE_TIME = Struct(f">I{KEY_BYTES}s")
 FLAG_ONE_TIME = 0x01
 FLAG_KEM = 0x02
 FLAG_KEM_ONCE = 0x04
@@ -63,7 +68,7 @@ class SignedPreKey:
     @staticmethod
     def read(reader: Reader) -> SignedPreKey:
         """Take one from ``reader``, unverified; `MalformedMessage` where the bytes run out."""
-        return SignedPreKey(reader.u32(), reader.u64(), reader.take(KEY_BYTES), reader.take(SIGNATURE_BYTES))
+        return SignedPreKey(*reader.fields(_SIGNED))
 
     @staticmethod
     def parse(data: bytes) -> SignedPreKey:
@@ -94,7 +99,7 @@ class KemPreKey:
     @staticmethod
     def read(reader: Reader) -> KemPreKey:
         """Take one from ``reader``, unverified; `MalformedMessage` where the bytes run out."""
-        return KemPreKey(reader.u32(), reader.u64(), reader.take(KEM_PUBLIC_BYTES), reader.take(SIGNATURE_BYTES))
+        return KemPreKey(*reader.fields(_KEM))
 
     @staticmethod
     def parse(data: bytes) -> KemPreKey:
@@ -122,7 +127,7 @@ class OneTimePreKey:
     @staticmethod
     def read(reader: Reader) -> OneTimePreKey:
         """Take one from ``reader``; `MalformedMessage` where the bytes run out."""
-        return OneTimePreKey(reader.u32(), reader.take(KEY_BYTES))
+        return OneTimePreKey(*reader.fields(_ONE_TIME))
 
     @staticmethod
     def parse(data: bytes) -> OneTimePreKey:

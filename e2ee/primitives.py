@@ -121,10 +121,7 @@ class KeyPair(NoPickle):
 
 def sha256(*parts: bytes) -> bytes:
     """SHA-256 of all parts, one after the other."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.digest()
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def _hmac_pads(key: bytes) -> tuple[bytes, bytes]:
