@@ -124,6 +124,44 @@ def test_a_device_that_cannot_be_reached_is_left_out_and_asked_for_again() -> No
     assert again[0][2].key_id == deliveries[0][2].key_id
 
 
+def test_who_lacks_the_key_is_known_before_it_is_given() -> None:
+    room = Room()
+
+    def lacking(*devices: Party, now: float = NOW) -> list[tuple[str, int]]:
+        return room[ALICE].lacking(certificates(*devices), now=now)
+
+    everybody = [party.address for party in (ALICE_2, BOB, CAROL)]
+    assert lacking(*EVERYBODY) == everybody
+    deliveries = room.prepare(ALICE, (ALICE_2, BOB))
+    assert lacking(ALICE_2, BOB) == everybody[:2]
+    room[ALICE].mark_distributed(deliveries)
+    assert lacking(ALICE_2, BOB) == []
+    assert lacking(*EVERYBODY) == [CAROL.address]
+    # Without bob, and after its time, it has to be another key.
+    assert lacking(ALICE_2) == [ALICE_2.address]
+    assert lacking(ALICE_2, BOB, now=NOW + 400 * DAY_S) == everybody[:2]
+
+
+def test_a_device_that_lost_its_key_is_given_it_again() -> None:
+    room = Room()
+    room.share(ALICE)
+    room[ALICE].encrypt(b"", now=NOW)
+    room[ALICE].drain_changes()
+    room[ALICE].give_again(*BOB.address)
+    assert room[ALICE].drain_changes().keys() == {holder_name(BOB.address)}
+    assert room[ALICE].lacking(certificates(*EVERYBODY), now=NOW) == [BOB.address]
+    with pytest.raises(UnknownSenderKey, match="1 deliveries"):
+        room[ALICE].encrypt(b"", now=NOW)
+    again = room.prepare(ALICE)
+    assert [(user, device) for user, device, _ in again] == [BOB.address]
+    assert again[0][2].iteration == 1
+    # Who never had it is not given it.
+    room[ALICE].mark_distributed(again)
+    room[ALICE].give_again("nobody", 1)
+    assert room.prepare(ALICE) == []
+    assert holder_name(("nobody", 1)) not in apply_changes({}, room[ALICE])
+
+
 def test_a_device_that_was_left_out_is_left_out_of_the_store() -> None:
     room = Room()
     deliveries = room.prepare(ALICE)
