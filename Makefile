@@ -17,7 +17,7 @@ help:
 	@echo "make lint         style and types alone"
 	@echo "make fuzz         throw mutated input at every parser, SECONDS (60) for each"
 	@echo "make mutants      change the code of end-to-end encryption in small ways, and list what no test notices"
-	@echo "make bench        measure the media plane's cost per packet, and encryption beside other libraries"
+	@echo "make bench        measure the media plane's cost per packet, and encryption and relaying beside other libraries"
 	@echo "make screenshots  make the pictures in docs/ again"
 	@echo "make lock         resolve the dependencies again into requirements/"
 	@echo "make clean        remove everything that make has made"
@@ -70,6 +70,7 @@ mutants: $(VENV)/.mutants
 bench: $(VENV)/.test
 	$(BIN)/python -m sfu.plane.measure
 	$(BIN)/salam bench e2ee --against vodozemac,olm,doubleratchet
+	$(BIN)/salam bench turn --against aioice
 
 screenshots: $(VENV)/.test
 	SALAM_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/end_to_end/test_screenshots.py

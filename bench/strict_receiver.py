@@ -35,10 +35,11 @@ class StrictConfig:
     lossy_source: bool = False
     """Whether packets may be missing before they were forwarded: holes are then counted but no violation."""
     flushing_source: bool = False
-    """Whether the publisher throws away what still waits in its pacer when a keyframe follows, before that has numbers.
+    """Whether the publisher may leave out what is before a keyframe without a hole in the sequence numbers: `flushes` counts it.
 
-    Chromium does: the frame before a keyframe is then cut short, or whole pictures before it are missing, without a hole in the
-    sequence numbers. No decoder stumbles over that, for a keyframe needs nothing of what is before it.
+    Chromium does so with whole pictures, as a pacer would that throws away what waits, and has no numbers yet, when a keyframe
+    comes; the end of a picture that is on its way may then be missing too. No decoder stumbles over that, for a keyframe needs
+    nothing of what is before it. Who can look at what the publisher sent should compare.
     """
 
 
